@@ -1,0 +1,270 @@
+"""Names and shapes on the wire, written once: the server imports them, never the reverse.
+
+Everything here is what `GET /progress/...`, the SSE stream and the tools' `data`
+carry. Times are UTC ISO 8601 with `Z`; durations are seconds. Models ignore fields
+they do not know, so an older client reads a newer server.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "LAST_EVENT_ID",
+    "TERMINAL_STATUSES",
+    "CancelOutcome",
+    "CancelReply",
+    "DoneData",
+    "ErrorCode",
+    "ErrorData",
+    "GapData",
+    "InputRequiredData",
+    "Operations",
+    "OutputData",
+    "Progress",
+    "ProgressReply",
+    "Reply",
+    "Result",
+    "Snapshot",
+    "Stage",
+    "StartReply",
+    "StatusData",
+    "StreamEvent",
+    "TaskFailure",
+    "TaskStatus",
+    "TaskTypeInfo",
+    "TaskTypes",
+    "timestamp",
+]
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8081"
+LAST_EVENT_ID = "Last-Event-ID"
+
+
+class TaskStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    INPUT_REQUIRED = "input_required"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_STATUSES = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+class ErrorCode(StrEnum):
+    """`error_code` of a failed tool call. A failed task's own code may be any string its author chose."""
+
+    NOT_FOUND = "NOT_FOUND"
+    NOT_READY = "NOT_READY"
+    TASK_FAILED = "TASK_FAILED"
+    TASK_CANCELLED = "TASK_CANCELLED"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    UNKNOWN_TASK_TYPE = "UNKNOWN_TASK_TYPE"
+    INVALID_STATUS = "INVALID_STATUS"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    NOT_RETRYABLE = "NOT_RETRYABLE"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as UTC ISO 8601 with `Z` and milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", use_enum_values=False)
+
+
+class Stage(_Model):
+    """The named part of the work a task is in."""
+
+    name: str
+    index: int = Field(description="Counts from 1")
+    count: int | None = Field(default=None, description="How many stages there are, if the task said so")
+    progress: float = Field(description="0 to 100 within the stage")
+
+
+class TaskFailure(_Model):
+    """Why a task failed."""
+
+    error_code: str
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+    timestamp: str
+
+
+class Snapshot(_Model):
+    """A task at one moment."""
+
+    operation_id: str
+    task_type: str
+    status: TaskStatus
+    progress: float = Field(description="0 to 100; never falls within an attempt")
+    message: str
+    current: float | None = None
+    total: float | None = None
+    stage: Stage | None = None
+    created_at: str
+    started_at: str | None = None
+    updated_at: str = Field(description="Moves only when the task changes")
+    completed_at: str | None = None
+    elapsed_seconds: float = Field(description="Since the start, up to now or to the end")
+    estimated_remaining: float | None = Field(default=None, description="Seconds, from the task's own rate")
+    attempt: int = Field(description="0 until it starts; grows by one for each execution")
+    output: Any = Field(default=None, description="The result; null until completed")
+    error: TaskFailure | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    retry_of: str | None = None
+    input_requests: dict[str, Any] = Field(default_factory=dict, description="Open questions by key")
+    last_event_id: int = Field(description="The cursor: pass it as `since` or Last-Event-ID to get what came after")
+    queue_position: int | None = Field(default=None, description="Tasks ahead of it; null unless queued")
+    expires_at: str | None = Field(default=None, description="When it is forgotten; null while it lives")
+
+
+# The stream: event name -> data.
+
+
+class Progress(_Model):
+    """Event `progress`."""
+
+    operation_id: str
+    task_type: str
+    progress: float
+    message: str
+    status: TaskStatus
+    started_at: str | None
+    updated_at: str
+    elapsed_seconds: float
+    estimated_remaining: float | None
+    current: float | None
+    total: float | None
+    stage: Stage | None
+
+
+class StatusData(_Model):
+    """Event `status`: something other than progress happened. `reason` is what."""
+
+    operation_id: str
+    status: TaskStatus
+    attempt: int
+    reason: str = Field(
+        description="queued, started, retrying, cancel_requested, input_answered or checkpoint; more may come"
+    )
+    message: str | None = None
+
+
+class OutputData(_Model):
+    """Event `output`: what the task emitted."""
+
+    operation_id: str
+    topic: str | None
+    data: Any
+
+
+class InputRequiredData(_Model):
+    """Event `input_required`: the questions that are open now, by key."""
+
+    operation_id: str
+    status: Literal[TaskStatus.INPUT_REQUIRED] = TaskStatus.INPUT_REQUIRED
+    input_requests: dict[str, Any]
+
+
+class GapData(_Model):
+    """Event `gap`: events between the cursor and `first_event_id` are no longer kept."""
+
+    operation_id: str
+    first_event_id: int
+    snapshot: Snapshot
+
+
+class DoneData(_Model):
+    """Event `done`: the end of a completed or cancelled task."""
+
+    status: TaskStatus
+    reason: str | None = None
+
+
+class ErrorData(_Model):
+    """Event `error`: the end of a failed task."""
+
+    error: str
+    error_code: str
+    status: Literal[TaskStatus.FAILED] = TaskStatus.FAILED
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class StreamEvent(_Model):
+    """One frame as data: what `get_task_progress(since=…)` lists."""
+
+    id: int | None
+    event: str
+    data: dict[str, Any]
+
+
+# The tools' `data`.
+
+
+class StartReply(Snapshot):
+    stream_url: str
+    poll_interval_seconds: float
+
+
+class ProgressReply(Snapshot):
+    events: list[StreamEvent] | None = Field(default=None, description="Only with `since`")
+
+
+class CancelOutcome(StrEnum):
+    CANCELLED = "cancelled"
+    CANCEL_REQUESTED = "cancel_requested"
+    ALREADY_CANCELLED = "already_cancelled"
+    ALREADY_OVER = "already_over"
+
+
+class CancelReply(Snapshot):
+    outcome: CancelOutcome
+
+
+class Result(_Model):
+    operation_id: str
+    status: TaskStatus
+    output: Any
+    result: Any = Field(description="The same value as `output`")
+    completed_at: str | None
+
+
+class Operations(_Model):
+    operations: list[Snapshot]
+    count: int
+    next_cursor: str | None
+
+
+class TaskTypeInfo(_Model):
+    name: str
+    description: str
+    input_schema: dict[str, Any] = Field(description="JSON Schema of the arguments")
+    policy: dict[str, Any] = Field(description="timeout, retries, max_attempts, on_interrupt, concurrency …")
+
+
+class TaskTypes(_Model):
+    task_types: list[TaskTypeInfo]
+
+
+class Reply(_Model):
+    """Every tool result: `data` on success, `error…` on failure."""
+
+    status: Literal["success", "error"]
+    action: str
+    data: Any = None
+    error: str | None = None
+    error_code: str | None = None
+    details: dict[str, Any] | None = None
+    timestamp: str

@@ -1,0 +1,146 @@
+"""The seam: what a place that keeps tasks must do, and nothing of what tasks mean.
+
+A backend holds logs and hands out work. It knows nothing of MCP, HTTP, task
+functions or which status may follow which: it is given the task before, the task
+after and the events between, and makes that one atomic step. Every rule lives above
+it, in `task.advance` and the engine, so it exists once however many backends do.
+
+`tests/contract` is the same promise as a test suite; every backend passes it unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+from .task import Event, Status, Task
+
+__all__ = ["Backend", "Limits", "Page"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some tasks, newest first, and the cursor of the page after them (None: there is none)."""
+
+    tasks: Sequence[Task]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of which work `Backend.serve` may take.
+
+    Args:
+        total: tasks this process runs at once.
+        types: the task types this process can run; one that is missing is left to others.
+            The value is how many of the type may run at once over all processes (None: any number).
+        per_owner: tasks of one owner that may run at once over all processes (None: any number).
+    """
+
+    total: int
+    types: Mapping[str, int | None] = field(default_factory=dict)
+    per_owner: int | None = None
+
+
+class Backend(Protocol):
+    """Where tasks and their logs live.
+
+    An async context manager: entering opens and prepares the store (or raises
+    ConfigurationError), leaving stops what it runs and releases everything. Every
+    method raises `Unavailable` when the store does not answer or cannot write, and has
+    then changed nothing that a reader can see. All methods are safe to call
+    concurrently from one event loop; several processes may use one store.
+    """
+
+    name: str
+    """As shown in `/health`: "sqlite", "redis"."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def create(self, task: Task, events: Sequence[Event]) -> Task:
+        """Store a new task and its first events.
+
+        Atomic and durable: after the return the task survives `kill -9` (and power
+        loss with `durability=full`). If the owner already has a task with the same
+        `idempotency_key` that has not expired, nothing is stored and that task is
+        returned; of several concurrent creates with one key one wins and all get its task.
+        A key of None never matches.
+        """
+        ...
+
+    async def load(self, task_id: str) -> Task | None:
+        """The task as of its last commit, or None. Sees every commit that has returned."""
+        ...
+
+    async def commit(self, before: Task, after: Task, events: Sequence[Event], *, durable: bool = False) -> None:
+        """Replace `before` by `after` and append `events`, in one atomic step.
+
+        Readers see all of it or nothing. What has returned survives `kill -9`; with
+        `durable` also power loss (subject to the `durability` setting). Events numbered
+        below `after.first_event_id` are dropped from the log.
+
+        Raises:
+            Conflict: the stored task's `last_event_id` is not `before.last_event_id`, or
+                it is gone. Nothing was changed.
+        """
+        ...
+
+    async def read(self, task_id: str, after: int, limit: int) -> Sequence[Event]:
+        """Up to `limit` events numbered above `after`, in order, beginning with the first still held.
+
+        A page also ends at about 1 MiB, with at least one event if there is any. Events
+        that were committed together may be split between pages.
+        """
+        ...
+
+    async def wait(self, task_id: str, after: int) -> None:
+        """Return when the task may have an event numbered above `after`.
+
+        A hint that carries no data: the caller reads. It may return early, and returns
+        at once if such an event was already committed. A commit by this process wakes
+        at once, one by another within a fraction of a second. Never raises
+        `Unavailable`; while the store is away it may return late.
+        """
+        ...
+
+    async def list(
+        self, *, owner: str, status: Status | None, task_type: str | None, limit: int, cursor: str | None
+    ) -> Page:
+        """The owner's tasks, newest first.
+
+        Raises:
+            ValueError: `cursor` is not one that a page gave.
+        """
+        ...
+
+    async def queue_position(self, task: Task) -> int | None:
+        """How many queued tasks will be claimed before this one, or None if it is not queued."""
+        ...
+
+    async def counts(self) -> Mapping[Status, int]:
+        """How many tasks there are in each status. Also the health probe."""
+        ...
+
+    async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
+        """Call `handle(task_id)` for every task whose work is due, until cancelled.
+
+        Due are queued tasks whose `not_before` has come, by priority (9 first) then age, and
+        live tasks whose process died. While `handle` runs, the task is leased: nobody
+        else is given it, here or in another process, even if this event loop is blocked for long. A process
+        that dies loses its leases within seconds. A lease that was lost (the machine
+        slept) cancels the call. When `handle` returns the lease ends; if the task is
+        queued again it is due again at its `not_before`. At least once: `handle` begins by
+        committing an event and gives up on `Conflict`. Exceptions from `handle` are
+        logged and do not end the loop. Cancelled, it cancels its calls and waits for them to finish.
+        """
+        ...
+
+    async def purge(self, now: float) -> int:
+        """Delete tasks whose `expires_at` has passed, some at a time; how many were deleted."""
+        ...

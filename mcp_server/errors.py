@@ -1,0 +1,134 @@
+"""What can go wrong, ordered by what the caller does next.
+
+    LongTaskError
+    ├── TaskError              a task function refuses or gives up: `raise TaskError("no such file", code="NO_FILE")`
+    ├── RequestError           a caller's request is answered with an `error_code`; sending the same again changes nothing
+    │   ├── NotFound           NOT_FOUND: unknown, expired or somebody else's, one answer for all three
+    │   ├── InvalidArgument    INVALID_ARGUMENT: `details["errors"]` lists path, message, expected, got
+    │   ├── UnknownTaskType    UNKNOWN_TASK_TYPE: `details["known"]`
+    │   ├── InvalidStatus      INVALID_STATUS: `details["valid"]`
+    │   ├── IdempotencyConflict  IDEMPOTENCY_CONFLICT: the key was used with other arguments
+    │   ├── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
+    │   └── NotReady           NOT_READY: the result of a task that is not over; no failure
+    ├── TryLater               the same request may succeed later
+    │   ├── LimitExceeded      LIMIT_EXCEEDED: `details["retry_after_seconds"]`
+    │   └── Unavailable        UNAVAILABLE: the backend does not answer or cannot store
+    ├── Conflict               a task moved on between load and commit; the engine loads it again
+    └── ConfigurationError     the server cannot start as configured; one clear line, no traceback
+
+This module knows no other of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "ConfigurationError",
+    "Conflict",
+    "IdempotencyConflict",
+    "InvalidArgument",
+    "InvalidStatus",
+    "LimitExceeded",
+    "LongTaskError",
+    "NotFound",
+    "NotReady",
+    "NotRetryable",
+    "RequestError",
+    "TaskError",
+    "TryLater",
+    "Unavailable",
+    "UnknownTaskType",
+]
+
+
+class LongTaskError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class TaskError(LongTaskError):
+    """Ends a task as failed, with a message and code its callers see.
+
+    Any other exception a task function raises fails the task with a generic message
+    and an incident id; the traceback goes to the log and never to a caller.
+
+    Args:
+        message: one sentence for the caller.
+        code: the failure's `error_code`, upper case by custom.
+        details: JSON-clean facts a program can act on.
+        retry: False makes the failure final even if the type has `retries` left.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "TASK_FAILED", details: Mapping[str, Any] | None = None, retry: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.message, self.code, self.details, self.retry = message, code, dict(details or {}), retry
+
+
+class CallerError(LongTaskError):
+    """Anything that is answered to a caller with an `error_code`."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message, self.details = message, details
+
+
+class RequestError(CallerError):
+    """Sending the same request again changes nothing."""
+
+
+class NotFound(RequestError):
+    code = "NOT_FOUND"
+
+    def __init__(self, task_id: str) -> None:
+        # An id may be a megabyte long; the answer is not.
+        shown = task_id if len(task_id) <= 80 else task_id[:77] + "..."
+        super().__init__(f"No task with the id {shown!r}: it never existed, has expired, or belongs to another caller")
+
+
+class InvalidArgument(RequestError):
+    code = "INVALID_ARGUMENT"
+
+
+class UnknownTaskType(RequestError):
+    code = "UNKNOWN_TASK_TYPE"
+
+
+class InvalidStatus(RequestError):
+    code = "INVALID_STATUS"
+
+
+class IdempotencyConflict(RequestError):
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class NotRetryable(RequestError):
+    code = "NOT_RETRYABLE"
+
+
+class NotReady(RequestError):
+    code = "NOT_READY"
+
+
+class TryLater(CallerError):
+    """The same request may succeed later."""
+
+
+class LimitExceeded(TryLater):
+    code = "LIMIT_EXCEEDED"
+
+
+class Unavailable(TryLater):
+    code = "UNAVAILABLE"
+
+
+class Conflict(LongTaskError):
+    """The task has another `last_event_id` than the commit started from, or is gone."""
+
+
+class ConfigurationError(LongTaskError):
+    """The server cannot start as configured."""

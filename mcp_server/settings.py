@@ -1,0 +1,88 @@
+"""Every setting of the server, its default and its environment variable.
+
+A setting `name` is read from `LONGTASKS_NAME`; a value given in code or as a flag
+wins. `docs/configuration.md` is checked against this class by a test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from .errors import ConfigurationError
+
+__all__ = ["Settings"]
+
+MIB = 1024 * 1024
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a server behaves. Durations are seconds, sizes are bytes."""
+
+    backend: str = _setting("sqlite:///longtasks.db", "Where tasks are kept: `sqlite:///PATH` or `redis://…`")
+    host: str = _setting("127.0.0.1", "Address to listen on")
+    port: int = _setting(8081, "Port to listen on; 0 picks a free one")
+    app: str | None = _setting(None, "The application to serve, as `module:attribute`")
+    log_level: str = _setting("info", "debug, info, warning or error")
+    durability: Literal["full", "normal"] = _setting(
+        "full", "`full`: starts and ends of tasks survive power loss; `normal`: they survive a killed process only"
+    )
+    lease: float = _setting(5.0, "Seconds after which the task of a dead process is taken up again")
+    concurrency: int = _setting(16, "Tasks this process runs at once")
+    per_owner: int | None = _setting(None, "Tasks of one owner that run at once, over all processes")
+    max_queued: int = _setting(100_000, "Tasks that may wait; one more start is answered LIMIT_EXCEEDED")
+    retention: float = _setting(86_400.0, "Seconds a task is kept after its end")
+    cancel_grace: float = _setting(5.0, "Seconds a cancelled function gets to clean up before it is ended by force")
+    drain_grace: float = _setting(0.5, "Seconds running tasks get when the server stops before others may take them")
+    max_event_bytes: int = _setting(4 * MIB, "Largest event, checkpoint or result as JSON")
+    max_argument_bytes: int = _setting(1 * MIB, "Largest arguments or metadata as JSON")
+    max_events: int = _setting(100_000, "Events kept per task; older ones are dropped and readers get a `gap`")
+    max_wait: float = _setting(110.0, "Longest `wait_seconds`; more is cut to it")
+    max_streams: int = _setting(10_000, "Open progress streams per process; one more is answered 503")
+    heartbeat: float = _setting(15.0, "Seconds of silence after which a stream gets a comment")
+    allowed_hosts: str | None = _setting(
+        None,
+        "Host headers to accept, comma separated; default: this machine's names when listening on loopback, else any",
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+        """Settings from `LONGTASKS_…` variables; `given` values that are not None win.
+
+        Raises:
+            ConfigurationError: a value has the wrong type; the message names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        hints = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            variable = f"LONGTASKS_{f.name.upper()}"
+            if given.get(f.name) is not None:
+                values[f.name] = given[f.name]
+            elif environ.get(variable, "") != "":
+                values[f.name] = _parse(variable, environ[variable], hints[f.name])
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        for name in ("lease", "heartbeat", "concurrency", "max_events", "max_event_bytes"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.durability not in ("full", "normal"):
+            raise ConfigurationError(f"durability must be 'full' or 'normal', got {self.durability!r}")
+
+
+def _parse(variable: str, text: str, hint: Any) -> Any:
+    wanted = next(t for t in (*get_args(hint), hint) if t is not type(None))
+    if wanted not in (int, float):
+        return text
+    try:
+        return wanted(text)
+    except ValueError:
+        raise ConfigurationError(f"{variable} must be a number, got {text!r}") from None
