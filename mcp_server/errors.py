@@ -1,20 +1,20 @@
 """What can go wrong, ordered by what the caller does next.
 
     LongTaskError
-    ├── TaskError              a task function refuses or gives up: `raise TaskError("no such file", code="NO_FILE")`
-    ├── RequestError           a caller's request is answered with an `error_code`; sending the same again changes nothing
-    │   ├── NotFound           NOT_FOUND: unknown, expired or somebody else's, one answer for all three
-    │   ├── InvalidArgument    INVALID_ARGUMENT: `details["errors"]` lists path, message, expected, got
-    │   ├── UnknownTaskType    UNKNOWN_TASK_TYPE: `details["known"]`
-    │   ├── InvalidStatus      INVALID_STATUS: `details["valid"]`
-    │   ├── IdempotencyConflict  IDEMPOTENCY_CONFLICT: the key was used with other arguments
-    │   ├── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
-    │   └── NotReady           NOT_READY: the result of a task that is not over; no failure
-    ├── TryLater               the same request may succeed later
-    │   ├── LimitExceeded      LIMIT_EXCEEDED: `details["retry_after_seconds"]`
-    │   └── Unavailable        UNAVAILABLE: the backend does not answer or cannot store
-    ├── Conflict               a task moved on between load and commit; the engine loads it again
-    └── ConfigurationError     the server cannot start as configured; one clear line, no traceback
+    ├── TaskError                  a task function gives up: `raise TaskError("no such file", code="NO_FILE")`
+    ├── CallerError                a request is answered with an `error_code`
+    │   ├── RequestError           … and sending the same again changes nothing
+    │   │   ├── NotFound           NOT_FOUND: unknown, expired or somebody else's, one answer for all three
+    │   │   ├── InvalidArgument    INVALID_ARGUMENT: `details["errors"]` lists path, message, expected, got
+    │   │   ├── UnknownTaskType    UNKNOWN_TASK_TYPE: `details["known"]`
+    │   │   ├── InvalidStatus      INVALID_STATUS: `details["valid"]`
+    │   │   ├── IdempotencyConflict  IDEMPOTENCY_CONFLICT: the key was used with other arguments
+    │   │   └── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
+    │   └── TryLater               … and the same may succeed later
+    │       ├── LimitExceeded      LIMIT_EXCEEDED: `details["retry_after_seconds"]`
+    │       └── Unavailable        UNAVAILABLE: the backend does not answer or cannot store
+    ├── Conflict                   a task moved on between load and commit; the engine loads it again
+    └── ConfigurationError         the server cannot start as configured; one clear line, no traceback
 
 This module knows no other of ours.
 """
@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "CallerError",
     "ConfigurationError",
     "Conflict",
     "IdempotencyConflict",
@@ -33,7 +34,6 @@ __all__ = [
     "LimitExceeded",
     "LongTaskError",
     "NotFound",
-    "NotReady",
     "NotRetryable",
     "RequestError",
     "TaskError",
@@ -108,10 +108,6 @@ class IdempotencyConflict(RequestError):
 
 class NotRetryable(RequestError):
     code = "NOT_RETRYABLE"
-
-
-class NotReady(RequestError):
-    code = "NOT_READY"
 
 
 class TryLater(CallerError):

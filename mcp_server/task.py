@@ -112,8 +112,8 @@ class StaleAttempt(Exception):
 class Event:
     """One numbered fact in a task's log.
 
-    `data` is JSON-clean and holds what this kind of event says and nothing that is
-    fixed for the task (id, type): `wire` frames add that when they are encoded.
+    `data` is JSON-clean and holds what this kind of event says, with the `status` the
+    task then has, and nothing that is fixed for the task (id, type): `views` adds that.
     """
 
     number: int
@@ -215,7 +215,7 @@ def advance(task: Task, kind: Kind, *, at: float, attempt: int | None = None, **
         "updated_at": at,
         "worked_seconds": worked,
     }
-    data = _FOLDS[kind](task, changes, facts, at)
+    data = {**_FOLDS[kind](task, changes, facts, at), "status": changes["status"].value}
     if changes["status"] in TERMINAL:
         changes.update(completed_at=at, expires_at=facts["expires_at"], input_requests={}, estimated_remaining=None)
     return _replaced(task, changes), Event(number=task.last_event_id + 1, kind=kind, at=at, attempt=expected, data=data)
@@ -271,7 +271,7 @@ def _progress(task: Task, changes: _Changes, facts: _Facts, at: float) -> dict[s
         if done > 0 and worked > 0:
             shown["estimated_remaining"] = round(worked * (100.0 - progress) / done, 3)
     changes.update(shown)
-    return {**shown, "status": changes["status"].value, "elapsed_seconds": _elapsed(task, at)}
+    return {**shown, "elapsed_seconds": _elapsed(task, at)}
 
 
 def _output(task: Task, changes: _Changes, facts: _Facts, at: float) -> dict[str, Any]:

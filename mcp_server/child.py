@@ -1,0 +1,143 @@
+"""The other side of `runners.run_in_process`: one task function in an interpreter of its own.
+
+The first line on standard input says what to run; facts go out as lines of JSON on
+what was standard output. Whatever the function prints goes to standard error. When
+standard input ends, the server is gone and so is this process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from .clean import clean
+from .context import SyncTaskContext, TaskCancelled, TaskInfo
+from .errors import TaskError
+from .registry import TaskType
+from .task import Kind
+
+__all__ = ["main"]
+
+UNBOUNDED = sys.maxsize
+"""Sizes are checked where they are stored."""
+
+
+class _Pipe:
+    """A `context.Channel` over the pipe."""
+
+    def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
+        self._source, self._target = source, target
+        self._lock = threading.Lock()
+        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._stopped = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self._source:
+            message = json.loads(line)
+            if "stop" in message:
+                self._stopped = True
+            self._replies.put(message)
+        os._exit(1)
+
+    def say(self, **message: Any) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with self._lock:
+            self._target.write(line)
+            self._target.flush()
+
+    def _reply(self) -> dict[str, Any]:
+        while True:
+            reply = self._replies.get()
+            if self._stopped:
+                raise TaskCancelled
+            return reply
+
+    def put(self, kind: Kind, facts: Mapping[str, Any]) -> None:
+        if self._stopped:
+            raise TaskCancelled
+        wait = kind is Kind.CHECKPOINT
+        self.say(do="put", kind=kind.value, facts=clean(facts, f"{kind.value} event", UNBOUNDED), wait=wait)
+        if wait:
+            self._reply()
+
+    def drain_sync(self, *, everything: bool = False) -> None:
+        """Nothing to do: a full pipe holds the writer up, and `put` waits for a checkpoint itself."""
+
+    def answer_sync(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+        self.say(do="ask", key=key, request=request, timeout=timeout)
+        reply = self._reply()
+        if "timeout" in reply:
+            raise TimeoutError(key)
+        answer: Mapping[str, Any] = reply["answer"]
+        return answer
+
+    async def drain(self, *, everything: bool = False) -> None:
+        raise NotImplementedError("a process runs plain functions")
+
+    async def answer(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+        raise NotImplementedError("a process runs plain functions")
+
+
+def main() -> None:
+    source = os.fdopen(os.dup(0), "rb")
+    target = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    order = json.loads(source.readline())
+    pipe = _Pipe(source, target)
+    try:
+        pipe.say(**_run(order, pipe))
+    except TaskCancelled:
+        pipe.say(do="stopped")
+    except TaskError as error:
+        pipe.say(do="fail", message=error.message, code=error.code, details=error.details, retry=error.retry)
+    except SystemExit as error:
+        pipe.say(do="fail", message=f"The function called exit({error.code!r})", code="EXIT", details={}, retry=True)
+    except BaseException:
+        pipe.say(do="crash", traceback=traceback.format_exc())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _run(order: Mapping[str, Any], pipe: _Pipe) -> dict[str, Any]:
+    sys.path[:] = order["path"]
+    function: Any = _module(order["module"], order["file"])
+    for name in order["function"].split("."):
+        if name == "<locals>":
+            raise TaskError(
+                f"{order['function']} cannot run in a process: define it at the top level of its module", retry=False
+            )
+        function = getattr(function, name)
+    task_type = TaskType.from_function(function, name=order["type"], process=True)
+    context = SyncTaskContext(pipe, TaskInfo(**order["info"]))
+    arguments = task_type.bind(order["arguments"])
+    if task_type.context_parameter is not None:
+        arguments[task_type.context_parameter] = context
+    value = clean(function(**arguments), "result", UNBOUNDED)
+    return {"do": "return", "value": value, "summary": context.summary}
+
+
+def _module(name: str, file: str | None) -> Any:
+    if name != "__main__" or file is None:
+        return importlib.import_module(name)
+    # A script: load it under another name, so that its `if __name__ == "__main__"` stays asleep.
+    spec = importlib.util.spec_from_file_location("__task_main__", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()

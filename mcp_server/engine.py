@@ -1,0 +1,340 @@
+"""All rules, once: who may see a task, how one starts, ends, is cancelled, answered and retried.
+
+The engine turns callers' requests into events and claims into executions. Every
+transport is a view of it; it knows none of them, and of the backend only the seam.
+Callers are named by an `owner` string; a task that is not theirs does not exist for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+
+from .backend import Backend, Limits, Page
+from .clean import to_text
+from .errors import (
+    Conflict,
+    IdempotencyConflict,
+    InvalidArgument,
+    InvalidStatus,
+    LimitExceeded,
+    NotFound,
+    NotRetryable,
+    Unavailable,
+)
+from .execution import Execution, failure
+from .registry import Policy, Registry
+from .settings import Settings
+from .task import Event, Kind, Status, Task, advance
+from .watchdog import watch_loop
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+PURGE_INTERVAL = 30.0
+
+
+class Engine:
+    """Runs the task types of `registry` on `backend`."""
+
+    def __init__(self, registry: Registry, backend: Backend, settings: Settings | None = None) -> None:
+        self.registry, self.backend = registry, backend
+        self.settings = settings or Settings()
+        self._queued_seen = (0.0, 0)
+
+    @asynccontextmanager
+    async def run(self, *, work: bool = True) -> AsyncIterator[Engine]:
+        """Open the backend, and (with `work`) execute tasks, until the block is left.
+
+        Leaving gives running tasks back to the queue with their last checkpoint.
+
+        Raises:
+            ConfigurationError: the backend cannot be opened.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.backend)
+            background = await stack.enter_async_context(anyio.create_task_group())
+            background.start_soon(self._purge)
+            if work:
+                limits = Limits(
+                    total=self.settings.concurrency,
+                    types={t.name: t.policy.concurrency for t in self.registry},
+                    per_owner=self.settings.per_owner,
+                )
+                background.start_soon(self.backend.serve, self.execute, limits)
+                background.start_soon(watch_loop)
+            try:
+                yield self
+            finally:
+                background.cancel_scope.cancel()
+
+    # What callers ask.
+
+    async def start(
+        self,
+        task_type: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        owner: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        start_after: float = 0.0,
+        answers: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """Create a task; it is durable when this returns.
+
+        Args:
+            arguments: what the type's schema asks for; validated here and again where it runs.
+            metadata: anything JSON-clean the caller wants back with the task.
+            idempotency_key: the same key from the same owner with the same type and
+                arguments gives the first task, for as long as that one is kept.
+            priority: 0 to 9; higher is claimed first.
+            start_after: seconds to wait before the task may be claimed.
+            answers: responses to questions the task would ask, by key.
+
+        Raises:
+            UnknownTaskType, InvalidArgument, IdempotencyConflict, LimitExceeded, Unavailable
+        """
+        arguments, metadata = dict(arguments or {}), dict(metadata or {})
+        self.registry.get(task_type).bind(arguments)
+        self._check_size("arguments", arguments)
+        self._check_size("metadata", metadata)
+        if not 0 <= priority <= 9:
+            raise _invalid("priority", "must be from 0 to 9", "0 to 9", priority)
+        if not 0 <= start_after <= 366 * 86_400:
+            raise _invalid("start_after", "must be 0 or more seconds, at most a year", "0 to 31622400", start_after)
+        if idempotency_key is not None and not 0 < len(idempotency_key) <= 512:
+            raise _invalid("idempotency_key", "must have 1 to 512 characters", "1 to 512 characters", idempotency_key)
+        await self._check_room()
+        now = time.time()
+        fresh = Task(
+            id=uuid.uuid4().hex,
+            type=task_type,
+            owner=owner,
+            arguments=arguments,
+            metadata=metadata,
+            created_at=now,
+            updated_at=now,
+            idempotency_key=idempotency_key,
+            priority=priority,
+            answers=dict(answers or {}),
+        )
+        task = await self._create(fresh, not_before=now + start_after if start_after else 0.0)
+        if task.id != fresh.id and (task.type != task_type or task.arguments != arguments):
+            raise IdempotencyConflict(
+                f"The idempotency key {idempotency_key!r} was already used for another {task.type!r} task",
+                operation_id=task.id,
+            )
+        return task
+
+    async def get(self, task_id: str, *, owner: str = "") -> Task:
+        """The task as it is now. Raises NotFound, Unavailable."""
+        if not 0 < len(task_id) <= 200:
+            raise NotFound(task_id)
+        task = await self.backend.load(task_id)
+        if task is None or task.owner != owner or (task.expires_at is not None and task.expires_at <= time.time()):
+            raise NotFound(task_id)
+        return task
+
+    async def read(self, task_id: str, after: int, limit: int) -> Sequence[Event]:
+        """Events after a cursor, as `Backend.read`; the caller has already been let in by `get`."""
+        return await self.backend.read(task_id, after, limit)
+
+    async def wait(self, task: Task, seconds: float, *, any_event: bool = False) -> Task:
+        """Wait until the task is over or asks something (`any_event`: until anything happens), at most so long.
+
+        Returns the task as it then is. The end of the wait is no error and cancels nothing.
+        """
+        with anyio.move_on_after(seconds):
+            while not task.is_over and not (task.input_requests and not any_event):
+                seen = task.last_event_id
+                await self.backend.wait(task.id, seen)
+                task = await self.get(task.id, owner=task.owner)
+                if any_event and task.last_event_id > seen:
+                    break
+        return task
+
+    async def cancel(self, task_id: str, reason: str | None = None, *, owner: str = "") -> Task:
+        """Ask the task to stop. Returns at once: a queued task is over then, a running one soon.
+
+        Harmless when it is over or was asked before.
+        """
+        while True:
+            task = await self.get(task_id, owner=owner)
+            if task.is_over or task.cancel_requested:
+                return task
+            after, first = advance(task, Kind.CANCEL_REQUESTED, at=time.time(), reason=reason)
+            events = [first]
+            if task.status is Status.QUEUED:
+                after, last = advance(
+                    after, Kind.CANCELLED, at=time.time(), reason=reason, expires_at=self._expiry(task)
+                )
+                events.append(last)
+            try:
+                await self.backend.commit(task, after, events, durable=True)
+            except Conflict:
+                continue
+            return after
+
+    async def answer(self, task_id: str, responses: Mapping[str, Any], *, owner: str = "") -> tuple[Task, list[str]]:
+        """Answer open questions; the task, and the keys that were open. Others are ignored."""
+        self._check_size("responses", responses)
+        while True:
+            task = await self.get(task_id, owner=owner)
+            known = {key: value for key, value in responses.items() if key in task.input_requests}
+            if not known:
+                return task, []
+            after, event = advance(task, Kind.INPUT_ANSWERED, at=time.time(), responses=known)
+            try:
+                await self.backend.commit(task, after, [event], durable=True)
+            except Conflict:
+                continue
+            return after, sorted(known)
+
+    async def retry(self, task_id: str, *, owner: str = "") -> Task:
+        """A new task like a failed or cancelled one, which starts from its last checkpoint.
+
+        Raises:
+            NotRetryable: the task is not over, or completed.
+        """
+        old = await self.get(task_id, owner=owner)
+        if old.status not in (Status.FAILED, Status.CANCELLED):
+            raise NotRetryable(f"Only failed and cancelled tasks can be retried; this one is {old.status}")
+        self.registry.get(old.type)
+        await self._check_room()
+        now = time.time()
+        fresh = Task(
+            id=uuid.uuid4().hex,
+            type=old.type,
+            owner=owner,
+            arguments=old.arguments,
+            metadata=old.metadata,
+            created_at=now,
+            updated_at=now,
+            retry_of=old.id,
+            priority=old.priority,
+            state=old.state,
+            has_state=old.has_state,
+            answers=old.answers,
+        )
+        return await self._create(fresh)
+
+    async def list(
+        self, *, owner: str = "", status: str | None = None, task_type: str | None = None, limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page:  # fmt: skip
+        """The owner's tasks, newest first.
+
+        Raises:
+            InvalidStatus, UnknownTaskType, InvalidArgument
+        """
+        if status is not None and status not in set(Status):
+            valid = [s.value for s in Status]
+            raise InvalidStatus(f"Unknown status {status[:80]!r}; valid are: {', '.join(valid)}", valid=valid)
+        if task_type is not None:
+            self.registry.get(task_type)
+        if not 1 <= limit <= 100:
+            raise _invalid("limit", "must be from 1 to 100", "1 to 100", limit)
+        wanted = None if status is None else Status(status)
+        try:
+            return await self.backend.list(owner=owner, status=wanted, task_type=task_type, limit=limit, cursor=cursor)
+        except ValueError:
+            raise _invalid("cursor", "is not a cursor this server gave", "next_cursor", cursor) from None
+
+    # What the backend hands out.
+
+    async def execute(self, task_id: str) -> None:
+        """Take up a claimed task: run it, or record how it ended if it must not be run (again)."""
+        task = await self.backend.load(task_id)
+        if task is None or task.is_over or task.type not in self.registry:
+            return
+        task_type = self.registry.get(task.type)
+        now = time.time()
+        events: list[Event] = []
+        after = task
+
+        def add(kind: Kind, **facts: Any) -> None:
+            nonlocal after
+            after, event = advance(after, kind, at=now, **facts)
+            events.append(event)
+
+        died = task.status is not Status.QUEUED
+        if task.cancel_requested:
+            add(Kind.CANCELLED, reason=task.reason, expires_at=self._expiry(task))
+        elif died and (end := self._interrupted_end(task, task_type.policy)) is not None:
+            add(end[0], **end[1])
+        else:
+            if died:
+                add(Kind.RETRYING, cause="interrupted", message="The process that ran it died")
+            add(Kind.STARTED)
+        try:
+            await self.backend.commit(task, after, events, durable=after.is_over)
+        except Conflict:
+            return  # it moved on meanwhile; if it is still due it will be claimed again
+        if not after.is_over:
+            await Execution(after, task_type, self.backend, self.settings).run()
+
+    def _interrupted_end(self, task: Task, policy: Policy) -> tuple[Kind, dict[str, Any]] | None:
+        """How a task ends whose process died, or None if it is run again."""
+        if policy.on_interrupt == "fail":
+            return failure("INTERRUPTED", "The process that ran it died", {}, self._expiry(task))
+        if task.interruptions + 1 >= policy.max_attempts:
+            times = task.interruptions + 1
+            return failure(
+                "MAX_ATTEMPTS", f"Its process died {times} times while it ran", {"attempts": times}, self._expiry(task)
+            )
+        return None
+
+    # Within.
+
+    async def _create(self, fresh: Task, not_before: float = 0.0) -> Task:
+        task, event = advance(fresh, Kind.QUEUED, at=fresh.created_at, not_before=not_before)
+        return await self.backend.create(task, [event])
+
+    def _expiry(self, task: Task) -> float:
+        known = task.type in self.registry
+        retention = self.registry.get(task.type).policy.retention if known else None
+        return time.time() + (self.settings.retention if retention is None else retention)
+
+    def _check_size(self, what: str, value: Mapping[str, Any]) -> None:
+        limit = self.settings.max_argument_bytes
+        if (size := len(to_text(value))) > limit:
+            raise _invalid(
+                what, f"is {size} bytes as JSON; at most {limit} are accepted", f"at most {limit} bytes", size
+            )
+
+    async def _check_room(self) -> None:
+        at, queued = self._queued_seen
+        if time.monotonic() - at > 1.0:
+            queued = (await self.backend.counts()).get(Status.QUEUED, 0)
+            self._queued_seen = (time.monotonic(), queued)
+        if queued >= self.settings.max_queued:
+            raise LimitExceeded(
+                f"{queued} tasks are waiting already; at most {self.settings.max_queued} may", retry_after_seconds=5
+            )
+
+    async def _purge(self) -> None:
+        while True:
+            deleted = 0
+            try:
+                deleted = await self.backend.purge(time.time())
+            except Unavailable as error:
+                logger.warning("expired tasks could not be deleted: %s", error)
+            # A backlog goes in small bites, so that nobody waits behind it for long.
+            await anyio.sleep(0.05 if deleted else PURGE_INTERVAL)
+
+
+def _invalid(path: str, message: str, expected: str, got: object) -> InvalidArgument:
+    shown = repr(got) if len(repr(got)) <= 100 else repr(got)[:97] + "..."
+    return InvalidArgument(
+        f"{path} {message}, got {shown}",
+        errors=[{"path": path, "message": message, "expected": expected, "got": shown}],
+    )

@@ -1,0 +1,368 @@
+"""One attempt of one task: from the claimed record to its terminal event.
+
+The function's facts come in through `put`, from any thread; one writer folds whatever
+is waiting onto the task and commits it in one step. Everything that ends the work
+from outside (cancel, time limit, a takeover by another process, shutdown) arrives
+here and is turned into the same two steps: ask the function to stop, and after a
+grace stop waiting for it.
+
+Knows the backend and the task's rules; knows nothing of who watches or asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import anyio
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+
+from .backend import Backend
+from .clean import clean
+from .context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
+from .errors import Conflict, InvalidArgument, TaskError, Unavailable
+from .registry import TaskType
+from .runners import run_async, run_in_process, run_in_thread
+from .settings import Settings
+from .task import Event, Kind, StaleAttempt, Status, Task, TransitionError, advance
+
+__all__ = ["Execution"]
+
+logger = logging.getLogger(__name__)
+
+HIGH_WATER = 1_000
+"""Facts that may wait to be written before a report waits too."""
+BATCH = 500
+"""Facts folded into one commit."""
+
+Stop = Literal["cancelled", "timeout", "lost", "shutdown"]
+Fact = tuple[Kind, float, Mapping[str, Any]]
+
+
+class Execution:
+    """Runs `task`, which has just been started by its engine. Implements `context.Channel`."""
+
+    def __init__(self, task: Task, task_type: TaskType, backend: Backend, settings: Settings) -> None:
+        self.task, self.type = task, task_type
+        self.attempt = task.attempt
+        self._backend, self._settings = backend, settings
+        self._facts: deque[Fact] = deque()
+        self._commit_lock = anyio.Lock()
+        self._token: EventLoopToken | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._wake_pending = threading.Event()
+        self._wake = anyio.Event()
+        self._changed = anyio.Event()
+        self._asked = 0
+        self._stop: Stop | None = None
+        self._stopping = anyio.Event()
+        self._ended = False
+        """The attempt's last fact is on its way: the function can add nothing any more."""
+        self._closed = False
+        """The attempt's last event is written, or the task is somebody else's: nothing is left to do."""
+
+    async def run(self) -> None:
+        """Run the function and record how it ended.
+
+        Cancelled (the server stops), it gives the task back to the queue with its last
+        checkpoint, so that another process takes it up at once.
+        """
+        self._token, self._loop = current_token(), asyncio.get_running_loop()
+        try:
+            async with anyio.create_task_group() as background:
+                background.start_soon(self._write_out)
+                background.start_soon(self._watch)
+                end = await self._outcome()
+                await self._finish(*end)
+                background.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class():
+            self._stop = self._stop or "shutdown"
+            with anyio.move_on_after(self._settings.cancel_grace, shield=True):
+                await self._finish(Kind.RETRYING, {"cause": "released", "message": "The server stopped"})
+            raise
+        finally:
+            self._ended = self._closed = True
+
+    # What the function sees: context.Channel.
+
+    def put(self, kind: Kind, facts: Mapping[str, Any]) -> None:
+        if self._ended or (self._stop and self.type.runner != "async"):
+            raise TaskCancelled(self._stop or "the attempt is over")
+        if kind is Kind.OUTPUT:
+            facts = {**facts, "data": clean(facts["data"], "output event", self._settings.max_event_bytes)}
+        elif kind is Kind.CHECKPOINT:
+            facts = {"state": clean(facts["state"], "checkpoint", self._settings.max_event_bytes)}
+        elif kind is Kind.PROGRESS:
+            facts = _sound_progress(facts, self._settings.max_event_bytes)
+        self._append(kind, facts)
+        if not self._wake_pending.is_set():
+            self._wake_pending.set()
+            self._loop.call_soon_threadsafe(lambda: self._wake.set())
+
+    async def drain(self, *, everything: bool = False) -> None:
+        if everything or len(self._facts) > HIGH_WATER:
+            await self._flush()
+        else:
+            await checkpoint()
+
+    def drain_sync(self, *, everything: bool = False) -> None:
+        if everything or len(self._facts) > HIGH_WATER:
+            anyio.from_thread.run(self._flush, token=self._token)
+
+    async def answer(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+        self._asked += 1
+        key = key or f"q{self._asked}"
+        if key not in self.task.answers:
+            if key in self.task.input_requests:
+                raise TaskError(f"There is already an open question with the key {key!r}", code="DUPLICATE_QUESTION")
+            self.put(Kind.INPUT_REQUIRED, {"requests": {key: request}})
+            await self._flush()
+            with anyio.move_on_after(timeout):
+                while key not in self.task.answers:
+                    await self._changed.wait()
+            if key not in self.task.answers:
+                # The deadline is an answer too, so the question is closed for everybody.
+                self.put(Kind.INPUT_ANSWERED, {"responses": {key: {"action": "timeout"}}})
+                await self._flush()
+        response: Mapping[str, Any] = self.task.answers[key]
+        if response.get("action") == "timeout":
+            raise TimeoutError(key)
+        return response
+
+    def answer_sync(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+        return anyio.from_thread.run(self.answer, key, request, timeout, token=self._token)
+
+    # Writing.
+
+    def _append(self, kind: Kind, facts: Mapping[str, Any]) -> None:
+        self._facts.append((kind, time.time(), facts))
+
+    async def _write_out(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            await self._flush()
+
+    async def _flush(self, *, durable: bool = False) -> None:
+        """Commit every fact that is waiting. Returns without them once the task is somebody else's."""
+        async with self._commit_lock:
+            self._wake_pending.clear()
+            while self._facts and not self._closed:
+                await self._commit([self._facts.popleft() for _ in range(min(BATCH, len(self._facts)))], durable)
+
+    async def _commit(self, batch: list[Fact], durable: bool) -> None:
+        delay = 0.05
+        while True:
+            before = self.task
+            try:
+                after, events = self._fold(before, batch)
+                await self._backend.commit(before, after, events, durable=durable)
+            except Conflict:
+                await self._reload()
+            except (StaleAttempt, TransitionError) as error:
+                logger.info("task %s: attempt %d lost it: %s", before.id, self.attempt, error)
+                self._closed = True
+                self._request_stop("lost")
+            except Unavailable as error:
+                # Nothing the function did is lost: the facts stay here until they can be written.
+                logger.warning("task %s: cannot record its progress yet: %s", before.id, error)
+                await anyio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+                continue
+            else:
+                self._set_task(after)
+                return
+            if self._closed:
+                return
+
+    def _fold(self, task: Task, batch: list[Fact]) -> tuple[Task, list[Event]]:
+        events: list[Event] = []
+        for kind, at, facts in batch:
+            if kind is Kind.INPUT_ANSWERED and not task.input_requests.keys() & facts["responses"].keys():
+                continue  # the answer and the deadline met; the answer was first
+            task, event = advance(task, kind, at=at, attempt=self.attempt, **facts)
+            events.append(event)
+        return trimmed(task, self._settings.max_events), events
+
+    async def _reload(self) -> None:
+        fresh = await self._backend.load(self.task.id)
+        if fresh is None:
+            self._closed = True
+            self._request_stop("lost")
+        else:
+            self._set_task(fresh)
+
+    def _set_task(self, task: Task) -> None:
+        self.task = task
+        self._changed.set()
+        self._changed = anyio.Event()
+        if task.is_over or task.attempt != self.attempt:
+            self._closed = True
+            self._request_stop("lost")
+        elif task.cancel_requested:
+            self._request_stop("cancelled")
+
+    # What reaches the function from outside.
+
+    async def _watch(self) -> None:
+        """Notice cancels, answers and takeovers by others, and the time limit."""
+        while not self._closed:
+            seen = self.task.last_event_id
+            with anyio.move_on_after(self._work_left()) as limit:
+                await self._backend.wait(self.task.id, seen)
+            if limit.cancelled_caught and self._work_left() <= 0:
+                self._request_stop("timeout")
+            async with self._commit_lock:
+                # A commit of our own ends the wait as well; only what others wrote has to be read.
+                if self.task.last_event_id == seen and not limit.cancelled_caught:
+                    try:
+                        await self._reload()
+                    except Unavailable:
+                        await anyio.sleep(0.5)
+
+    def _work_left(self) -> float:
+        """Seconds until the limit if the task goes on working; it is looked at again on every change."""
+        if self.type.policy.timeout is None or self.task.status is not Status.RUNNING or self._stop:
+            return math.inf
+        working_since_last_event = max(0.0, time.time() - self.task.updated_at)
+        return max(0.0, self.type.policy.timeout - self.task.worked_seconds - working_since_last_event)
+
+    def _request_stop(self, why: Stop) -> None:
+        if self._stop is None:
+            self._stop = why
+            self._stopping.set()
+
+    async def _enforce(self, scope: anyio.CancelScope) -> None:
+        """Cooperative first; after the grace nobody waits for the function any more."""
+        await self._stopping.wait()
+        if self.type.runner == "async":
+            scope.cancel()
+        # A process can be ended without harm to anyone, so it gets no long grace.
+        grace = self._settings.cancel_grace
+        await anyio.sleep(min(0.5, grace) if self.type.runner == "process" else grace)
+        logger.warning(
+            "task %s (%s) did not stop within %g s of being asked to; its end is recorded without it",
+            self.task.id, self.type.name, self._settings.cancel_grace,
+        )  # fmt: skip
+        scope.cancel()
+        await self._finish(*self._stopped_end())
+
+    # The end.
+
+    async def _outcome(self) -> tuple[Kind, dict[str, Any]]:
+        """Run the function; the fact it ends with."""
+        context: TaskContext | SyncTaskContext
+        info = TaskInfo(
+            id=self.task.id,
+            type=self.task.type,
+            attempt=self.attempt,
+            owner=self.task.owner,
+            metadata=self.task.metadata,
+            state=self.task.state,
+        )
+        context = TaskContext(self, info) if self.type.runner == "async" else SyncTaskContext(self, info)
+        async with anyio.create_task_group() as guard:
+            with anyio.CancelScope() as scope:
+                guard.start_soon(self._enforce, scope)
+                end = await self._run_function(context)
+            guard.cancel_scope.cancel()
+        return self._stopped_end() if scope.cancelled_caught else end
+
+    async def _run_function(self, context: TaskContext | SyncTaskContext) -> tuple[Kind, dict[str, Any]]:
+        try:
+            arguments = self.type.bind(self.task.arguments)
+            output = clean(await self._call(arguments, context), "result", self._settings.max_event_bytes)
+            return Kind.COMPLETED, {"output": output, "message": context.summary, "expires_at": self._expiry()}
+        except InvalidArgument as error:
+            return self._failed(TaskError(error.message, code=error.code, details=error.details, retry=False))
+        except TaskError as error:
+            return self._stopped_end() if self._stop else self._failed(error)
+        except Exception:
+            return self._stopped_end() if self._stop else self._failed(self._incident())
+        except TaskCancelled:
+            return self._stopped_end() if self._stop else self._failed(self._incident())
+        except SystemExit as error:
+            return self._failed(TaskError(f"The function called exit({error.code!r})", code="EXIT"))
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            # Nobody cancelled us: the function raised the exception itself.
+            return self._failed(self._incident())
+
+    async def _call(self, arguments: dict[str, Any], context: TaskContext | SyncTaskContext) -> Any:
+        if self.type.context_parameter is not None:
+            arguments[self.type.context_parameter] = context
+        match self.type.runner:
+            case "async":
+                return await run_async(self.type.function, arguments)
+            case "thread":
+                return await run_in_thread(self.type.function, arguments, name=f"task {self.type.name} {self.task.id}")
+            case "process":
+                assert isinstance(context, SyncTaskContext)
+                return await run_in_process(self.type, self.task.arguments, context, self._stopping)
+
+    def _incident(self) -> TaskError:
+        incident = uuid.uuid4().hex[:12]
+        logger.exception("task %s (%s) failed, incident %s", self.task.id, self.type.name, incident)
+        return TaskError(f"The task failed unexpectedly (incident {incident})", details={"incident": incident})
+
+    def _failed(self, error: TaskError) -> tuple[Kind, dict[str, Any]]:
+        policy = self.type.policy
+        if error.retry and self.task.failures < policy.retries:
+            delay = policy.backoff(self.task.failures + 1)
+            return Kind.RETRYING, {"cause": "failed", "message": error.message, "not_before": time.time() + delay}
+        return failure(error.code, error.message, error.details, self._expiry())
+
+    def _stopped_end(self) -> tuple[Kind, dict[str, Any]]:
+        if self._stop == "timeout":
+            limit = self.type.policy.timeout
+            return failure("TIMEOUT", f"Stopped after its limit of {limit:g} seconds of work", {}, self._expiry())
+        if self._stop == "shutdown":
+            return Kind.RETRYING, {"cause": "released", "message": "The server stopped"}
+        return Kind.CANCELLED, {"reason": self.task.reason, "expires_at": self._expiry()}
+
+    async def _finish(self, kind: Kind, facts: dict[str, Any]) -> None:
+        """Record the end, after everything reported before it. Does nothing when it is recorded already."""
+        if self._ended:
+            return
+        self._ended = True
+        self._append(kind, facts)
+        await self._flush(durable=True)
+
+    def _expiry(self) -> float:
+        retention = self.type.policy.retention
+        return time.time() + (self._settings.retention if retention is None else retention)
+
+
+def failure(code: str, message: str, details: Mapping[str, Any], expires_at: float) -> tuple[Kind, dict[str, Any]]:
+    error = {"error_code": code, "message": message, "details": dict(details)}
+    return Kind.FAILED, {"error": error, "expires_at": expires_at}
+
+
+def trimmed(task: Task, max_events: int) -> Task:
+    """The task with its oldest events given up once it holds a tenth more than it may."""
+    if task.last_event_id - task.first_event_id < max_events * 1.1:
+        return task
+    after = object.__new__(Task)
+    after.__dict__.update(task.__dict__, first_event_id=task.last_event_id - max_events + 1)
+    return after
+
+
+def _sound_progress(facts: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
+    message = facts["message"]
+    if message is not None and len(message) > max_bytes:
+        raise TaskError(
+            f"The progress message has {len(message)} characters; at most {max_bytes} are kept", code="TOO_LARGE"
+        )
+    for name in ("progress", "current", "total"):
+        value = facts[name]
+        if value is not None and not math.isfinite(value):
+            facts = {**facts, name: None}
+    return facts

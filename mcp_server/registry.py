@@ -1,0 +1,227 @@
+"""Task types: what a function accepts, how it is described and how it may be run.
+
+A task type is made from an ordinary function: its signature gives the JSON Schema of
+the arguments, its docstring the description. Nothing here runs anything, and nothing
+here knows where tasks are kept or how they are reached.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import ErrorDetails
+
+from .context import SyncTaskContext, TaskContext
+from .errors import InvalidArgument, UnknownTaskType
+
+__all__ = ["Policy", "Registry", "Runner", "TaskMode", "TaskType"]
+
+Runner = Literal["async", "thread", "process"]
+TaskMode = Literal["optional", "required", "never"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How tasks of a type are run and what happens when they do not go well.
+
+    Args:
+        timeout: seconds of work, over all attempts, after which the task is stopped and
+            fails with `TIMEOUT`; waiting for input or in the queue does not count. None: no limit.
+        retries: how often the function is run again after it raised.
+        retry_delay: seconds before the first of these; doubled for each further one, at most 300.
+        on_interrupt: whether a task whose process died is run again ("retry") or fails with `INTERRUPTED` ("fail").
+        max_attempts: a task whose process died this many times fails with `MAX_ATTEMPTS`.
+        concurrency: tasks of the type that run at once, over all processes. None: any number.
+        retention: seconds a task is kept after its end. None: the server's setting.
+        mode: whether a client that speaks the tasks extension gets a task ("optional", and "required" for
+            clients that do not is an error) or always the result ("never").
+    """
+
+    timeout: float | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    on_interrupt: Literal["retry", "fail"] = "retry"
+    max_attempts: int = 3
+    concurrency: int | None = None
+    retention: float | None = None
+    mode: TaskMode = "optional"
+
+    def __post_init__(self) -> None:
+        for name, least in (("retries", 0), ("retry_delay", 0), ("max_attempts", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        for name in ("timeout", "concurrency", "retention"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0 or None, got {value}")
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failed attempts."""
+        return min(300.0, self.retry_delay * 2.0 ** max(0, failures - 1))
+
+    def public(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskType:
+    """A registered function. `name` is unique in its registry."""
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    runner: Runner
+    policy: Policy
+    context_parameter: str | None
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
+    model: type[BaseModel]
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        process: bool = False,
+        policy: Policy | None = None,
+    ) -> TaskType:
+        """A task type made from a function's signature and docstring.
+
+        Raises:
+            TypeError: the signature cannot be offered to callers; the message says which part.
+        """
+        is_async = inspect.iscoroutinefunction(function)
+        if process and is_async:
+            raise TypeError(f"{function.__name__}: process=True takes a plain function, not `async def`")
+        name = name or function.__name__
+        hints = _hints(function)
+        context_parameter = _context_parameter(function, hints, is_async)
+        model = _arguments_model(function, hints, name, context_parameter)
+        return cls(
+            name=name,
+            description=description or inspect.getdoc(function) or f"Runs {name}.",
+            function=function,
+            runner="process" if process else "async" if is_async else "thread",
+            policy=policy or Policy(),
+            context_parameter=context_parameter,
+            input_schema=model.model_json_schema(by_alias=True),
+            output_schema=_output_schema(hints.get("return", Any)),
+            model=model,
+        )
+
+    def accepts(self, parameter: str) -> bool:
+        return parameter in self.model.model_fields
+
+    def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of a call, validated and converted.
+
+        Raises:
+            InvalidArgument: `details["errors"]` lists path, message, expected and got.
+        """
+        try:
+            bound = self.model.model_validate(dict(arguments))
+        except ValidationError as error:
+            errors = [_explain(e) for e in error.errors(include_url=False)]
+            first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors) from None
+        return {field: getattr(bound, field) for field in self.model.model_fields}
+
+
+class Registry:
+    """The task types of one server, by name."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, TaskType] = {}
+
+    def add(self, task_type: TaskType) -> None:
+        if task_type.name in self._types:
+            raise ValueError(f"there is already a task type named {task_type.name!r}")
+        self._types[task_type.name] = task_type
+
+    def get(self, name: str) -> TaskType:
+        """The task type of that name, or UnknownTaskType with the known ones."""
+        if (found := self._types.get(name)) is None:
+            shown = name if len(name) <= 80 else name[:77] + "..."
+            known = sorted(self._types)
+            raise UnknownTaskType(f"Unknown task type {shown!r}; known are: {', '.join(known) or 'none'}", known=known)
+        return found
+
+    def __iter__(self) -> Iterator[TaskType]:
+        return iter(self._types.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(
+            f"{function.__name__}: the annotation {error.name!r} cannot be resolved; "
+            "define it at the top level of its module"
+        ) from None
+
+
+def _context_parameter(function: Callable[..., Any], hints: Mapping[str, Any], is_async: bool) -> str | None:
+    wanted, other = (TaskContext, SyncTaskContext) if is_async else (SyncTaskContext, TaskContext)
+    found = [name for name, hint in hints.items() if hint in (wanted, other) and name != "return"]
+    if len(found) > 1:
+        raise TypeError(f"{function.__name__} has {len(found)} context parameters ({', '.join(found)}); one is enough")
+    if found and hints[found[0]] is other:
+        kind = "async def" if is_async else "plain def"
+        raise TypeError(
+            f"{function.__name__}: a {kind} function takes a {wanted.__name__}, not a {other.__name__} "
+            f"(parameter {found[0]!r})"
+        )
+    return found[0] if found else None
+
+
+def _arguments_model(
+    function: Callable[..., Any], hints: Mapping[str, Any], name: str, context_parameter: str | None
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == context_parameter:
+            continue
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"{function.__name__}: the parameter {parameter.name!r} must be passable by name")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    try:
+        return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+    except (PydanticUserError, PydanticSchemaGenerationError, NameError) as error:
+        raise TypeError(f"{function.__name__}: its parameters cannot be described as JSON Schema: {error}") from None
+
+
+def _output_schema(annotation: Any) -> dict[str, Any] | None:
+    """What the function says it returns; None when it says nothing that JSON Schema could express."""
+    if annotation in (Any, None, type(None)):
+        return None
+    try:
+        return TypeAdapter(annotation).json_schema(mode="serialization")
+    except (PydanticUserError, PydanticSchemaGenerationError):
+        return None
+
+
+def _explain(error: ErrorDetails) -> dict[str, Any]:
+    got = repr(error["input"])
+    context = error.get("ctx") or {}
+    expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))
+    return {
+        "path": ".".join(str(part) for part in error["loc"]),
+        "message": error["msg"],
+        "expected": expected or error["type"].removesuffix("_type").removesuffix("_parsing").replace("_", " "),
+        "got": "nothing" if error["type"] == "missing" else got if len(got) <= 100 else got[:97] + "...",
+    }

@@ -1,0 +1,165 @@
+"""The three ways to run a task function: on the event loop, in a thread, in a process.
+
+Each is a coroutine that returns the function's result or raises what it raised, and
+stops waiting when it is cancelled. A thread cannot be ended from outside: it is left
+behind, and its next call on the context raises. A process is killed.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import Process
+from anyio.lowlevel import current_token
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from .clean import to_text
+from .context import SyncTaskContext, TaskCancelled
+from .errors import TaskError
+from .task import Kind
+
+if TYPE_CHECKING:
+    from .registry import TaskType
+
+__all__ = ["run_async", "run_in_process", "run_in_thread"]
+
+
+async def run_async(function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]) -> Any:
+    return await function(**arguments)
+
+
+async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], *, name: str) -> Any:
+    """Run in a daemon thread of its own, so that a function that never returns holds up neither a pool nor the exit."""
+    done, token = anyio.Event(), current_token()
+    result: list[Any] = []
+    failure: list[BaseException] = []
+    context = contextvars.copy_context()
+
+    def body() -> None:
+        try:
+            result.append(context.run(function, **arguments))
+        except BaseException as error:  # SystemExit too: it must not end in a thread's silence
+            failure.append(error)
+        try:
+            anyio.from_thread.run_sync(done.set, token=token)
+        except anyio.RunFinishedError:
+            return  # the server has stopped meanwhile
+
+    threading.Thread(target=body, name=name, daemon=True).start()
+    await done.wait()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+async def run_in_process(
+    task_type: TaskType, arguments: Mapping[str, Any], context: SyncTaskContext, stopping: anyio.Event
+) -> Any:
+    """Run in a fresh interpreter (`child.py`), speaking lines of JSON over its standard streams.
+
+    The function is found again by module and name, so it must be at the top level of a
+    module. When this server dies, the child sees its input end and exits.
+    """
+    order = {
+        "path": sys.path,
+        "module": task_type.function.__module__,
+        "file": inspect.getsourcefile(task_type.function),
+        "function": task_type.function.__qualname__,
+        "type": task_type.name,
+        "arguments": arguments,
+        "info": {
+            "id": context.id,
+            "type": context.info.type,
+            "attempt": context.attempt,
+            "owner": context.info.owner,
+            "metadata": context.metadata,
+            "state": context.state,
+        },
+    }
+    process = await anyio.open_process([sys.executable, "-m", "mcp_server.child"], stderr=None)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_on_stop, process, stopping)
+            await _send(process, order)
+            end = await _converse(process, context)
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.aclose()
+    return _result(end, process.returncode, context)
+
+
+async def _converse(process: Process, context: SyncTaskContext) -> dict[str, Any] | None:
+    """Turn the child's lines into facts until it says how it ended; None when it just went away."""
+    channel = context._channel
+    assert process.stdout is not None
+    lines = BufferedByteReceiveStream(process.stdout)
+    while (line := await _line(lines)) is not None:
+        message = json.loads(line)
+        try:
+            match message["do"]:
+                case "put":
+                    channel.put(Kind(message["kind"]), message["facts"])
+                    await channel.drain(everything=message["wait"])
+                    if message["wait"]:
+                        await _send(process, {"ok": True})
+                case "ask":
+                    answer = await channel.answer(message["key"], message["request"], message["timeout"])
+                    await _send(process, {"answer": answer})
+                case _:
+                    return dict(message)
+        except TimeoutError:
+            await _send(process, {"timeout": True})
+        except TaskError as error:
+            return {
+                "do": "fail",
+                "message": error.message,
+                "code": error.code,
+                "details": error.details,
+                "retry": error.retry,
+            }
+    return None
+
+
+async def _line(stream: BufferedByteReceiveStream) -> bytes | None:
+    try:
+        return await stream.receive_until(b"\n", 256 * 1024 * 1024)
+    except (anyio.EndOfStream, anyio.IncompleteRead):
+        return None
+
+
+async def _send(process: Process, message: Mapping[str, Any]) -> None:
+    assert process.stdin is not None
+    try:
+        await process.stdin.send(to_text(message).encode() + b"\n")
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return  # it is gone; reading says how
+
+
+async def _pass_on_stop(process: Process, stopping: anyio.Event) -> None:
+    await stopping.wait()
+    await _send(process, {"stop": True})
+
+
+def _result(end: Mapping[str, Any] | None, returncode: int | None, context: SyncTaskContext) -> Any:
+    if end is None:
+        raise TaskError(f"The task's process ended without a result (exit code {returncode})", code="PROCESS_DIED")
+    match end["do"]:
+        case "return":
+            context.summary = end["summary"]
+            return end["value"]
+        case "stopped":
+            raise TaskCancelled
+        case "crash":
+            raise RuntimeError(f"the task's process raised:\n{end['traceback']}")
+        case _:
+            raise TaskError(end["message"], code=end["code"], details=end["details"], retry=end["retry"])

@@ -1,0 +1,163 @@
+"""A task and its events as callers see them.
+
+One place turns `Task` and `Event` into the shapes of `client_sdk.wire`, for the tools,
+the stream and the snapshot alike, so that live and replayed, pushed and polled cannot differ.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from client_sdk import wire
+
+from .clean import to_text
+from .task import Event, Kind, Status, Task
+
+__all__ = ["first_lost", "frames", "gap", "present", "snapshot", "sse"]
+
+Frame = tuple[int | None, str, dict[str, Any]]
+"""Event id (None: not a durable event), event name, data."""
+
+
+def snapshot(task: Task, *, queue_position: int | None = None, now: float | None = None) -> wire.Snapshot:
+    now = time.time() if now is None else now
+    return wire.Snapshot(
+        operation_id=task.id,
+        task_type=task.type,
+        status=wire.TaskStatus(task.status or Status.QUEUED),
+        progress=task.progress,
+        message=task.message,
+        current=task.current,
+        total=task.total,
+        stage=wire.Stage(**task.stage) if task.stage else None,
+        created_at=wire.timestamp(task.created_at),
+        started_at=_stamp(task.started_at),
+        updated_at=wire.timestamp(task.updated_at),
+        completed_at=_stamp(task.completed_at),
+        elapsed_seconds=_elapsed(task, now),
+        estimated_remaining=_remaining(task, now),
+        attempt=task.attempt,
+        output=task.output,
+        error=_failure(task.error),
+        metadata=dict(task.metadata),
+        retry_of=task.retry_of,
+        input_requests=dict(task.input_requests),
+        last_event_id=task.last_event_id,
+        queue_position=queue_position,
+        expires_at=_stamp(task.expires_at),
+    )
+
+
+def frames(task: Task, events: Sequence[Event]) -> list[Frame]:
+    """What a stream sends for these events of the task."""
+    return [frame for event in events for frame in _frames(task, event)]
+
+
+def present(task: Task) -> Frame:
+    """One `progress` frame of the task as it is now."""
+    shown = snapshot(task)
+    return None, "progress", shown.model_dump(mode="json", include=set(wire.Progress.model_fields))
+
+
+def gap(task: Task) -> Frame:
+    data = wire.GapData(operation_id=task.id, first_event_id=task.first_event_id, snapshot=snapshot(task))
+    return None, "gap", data.model_dump(mode="json")
+
+
+def first_lost(task: Task, cursor: int) -> bool:
+    """Whether a reader at this cursor has to be told that it cannot go on from there.
+
+    Behind what is kept, or ahead of what there is (the store was set back).
+    """
+    return cursor + 1 < task.first_event_id or cursor > task.last_event_id
+
+
+def sse(frame: Frame) -> bytes:
+    """A frame in the text/event-stream format; `data` is one line."""
+    number, name, data = frame
+    head = f"id: {number}\nevent: {name}\ndata: " if number is not None else f"event: {name}\ndata: "
+    return f"{head}{to_text(data)}\n\n".encode()
+
+
+def _frames(task: Task, event: Event) -> list[Frame]:
+    data = event.data
+    match event.kind:
+        case Kind.PROGRESS:
+            return [(event.number, "progress", _progress(task, event))]
+        case Kind.OUTPUT:
+            output = {"operation_id": task.id, "topic": data["topic"], "data": data["data"]}
+            return [(event.number, "output", output)]
+        case Kind.INPUT_REQUIRED:
+            return [(event.number, "input_required", {"operation_id": task.id, **data})]
+        case Kind.COMPLETED:
+            # The closing frame has no id: the one terminal event is `done`, and a cut between them loses nothing.
+            return [(None, "progress", _progress(task, event)), (event.number, "done", {"status": data["status"]})]
+        case Kind.CANCELLED:
+            return [(event.number, "done", {"status": data["status"], "reason": data["reason"]})]
+        case Kind.FAILED:
+            error = {
+                "error": data["message"],
+                "error_code": data["error_code"],
+                "status": data["status"],
+                "details": data["details"],
+            }
+            return [(event.number, "error", error)]
+        case _:
+            return [(event.number, "status", _status(task, event))]
+
+
+def _status(task: Task, event: Event) -> dict[str, Any]:
+    return {
+        "operation_id": task.id,
+        "status": event.data["status"],
+        "attempt": event.attempt,
+        "reason": event.kind.value,
+        "message": event.data.get("message"),
+    }
+
+
+def _progress(task: Task, event: Event) -> dict[str, Any]:
+    data = event.data
+    return {
+        "operation_id": task.id,
+        "task_type": task.type,
+        "progress": data["progress"],
+        "message": data["message"],
+        "status": data["status"],
+        "started_at": _stamp(task.started_at),
+        "updated_at": wire.timestamp(event.at),
+        "elapsed_seconds": data["elapsed_seconds"],
+        "estimated_remaining": data.get("estimated_remaining"),
+        "current": data["current"],
+        "total": data["total"],
+        "stage": data["stage"],
+    }
+
+
+def _stamp(seconds: float | None) -> str | None:
+    return None if seconds is None else wire.timestamp(seconds)
+
+
+def _elapsed(task: Task, now: float) -> float:
+    if task.started_at is None:
+        return 0.0
+    return round(max(0.0, (task.completed_at or now) - task.started_at), 3)
+
+
+def _remaining(task: Task, now: float) -> float | None:
+    if task.estimated_remaining is None or task.status is not Status.RUNNING:
+        return None
+    return round(max(0.0, task.estimated_remaining - (now - task.updated_at)), 3)
+
+
+def _failure(error: Mapping[str, Any] | None) -> wire.TaskFailure | None:
+    if error is None:
+        return None
+    return wire.TaskFailure(
+        error_code=error["error_code"],
+        message=error["message"],
+        details=error["details"],
+        timestamp=wire.timestamp(error["at"]),
+    )
