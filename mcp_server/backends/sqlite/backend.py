@@ -1,0 +1,201 @@
+"""The seam's methods on a SQLite file: each hands its work to the writer or a reader.
+
+It also joins the two kinds of wake-up: a commit of this process notes its task at once;
+what other processes commit is found by asking SQLite, some times a second and only while
+somebody waits or serves, whether the file has changed at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import anyio
+import anyio.to_thread
+
+from ...backend import Limits, Page
+from ...errors import Unavailable
+from ...task import Event, Status, Task
+from ..wakeups import GONE, Wakeups
+from . import operations, queries
+from .database import Database
+from .readers import Readers
+from .serving import Server
+from .writer import Writer
+
+__all__ = ["SQLiteBackend"]
+
+LOOK_INTERVAL = 0.04
+"""Seconds between two looks whether another process has written."""
+PURGE_TASKS, PURGE_EVENTS = 500, 20_000
+"""What one transaction deletes at most, so that the writer is soon free for others."""
+
+
+class SQLiteBackend:
+    """Tasks in a SQLite file that several processes of one machine may share.
+
+    Args:
+        path: the file; created if it is missing, its directory is not.
+        durability: `full` writes a durable commit through to the disk before it returns;
+            `normal` leaves that to the operating system, which a killed process outlives
+            and a power cut does not.
+        lease: seconds after which the tasks of a dead process are given to others.
+    """
+
+    name = "sqlite"
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, durability: Literal["full", "normal"] = "full", lease: float = 5.0
+    ) -> None:
+        self._lease = lease
+        self._database = Database(Path(path), durability)
+        self._writer = Writer(self._database)
+        self._readers = Readers(self._database)
+        self._wakeups = Wakeups()
+        self._servers: set[Server] = set()
+        self._follow = anyio.Event()
+        self._following = anyio.CancelScope()
+        self._missed = False
+        self._opened = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.callback(self._database.close)
+            stack.callback(self._readers.close)
+            await anyio.to_thread.run_sync(self._database.open)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(self._writer.close)
+            tasks.start_soon(self._writer.run)
+            stack.callback(self._following.cancel)
+            tasks.start_soon(self._follow_others)
+            self._opened = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._opened.aclose()
+
+    async def create(self, task: Task, events: Sequence[Event]) -> Task:
+        stored = await self._writer.write(
+            operations.New.of(task, events),
+            durable=True,
+            then=lambda holder: self._committed(task) if holder is None else None,
+        )
+        return stored or task
+
+    async def load(self, task_id: str) -> Task | None:
+        if not _can_exist(task_id):
+            return None
+        return await self._readers.read(partial(queries.load, task_id=task_id))
+
+    async def commit(self, before: Task, after: Task, events: Sequence[Event], *, durable: bool = False) -> None:
+        await self._writer.write(
+            operations.Change.of(before, after, events), durable=durable, then=lambda _: self._committed(after)
+        )
+
+    async def read(self, task_id: str, after: int, limit: int) -> Sequence[Event]:
+        if not _can_exist(task_id):
+            return []
+        return await self._readers.read(partial(queries.read_events, task_id=task_id, after=after, limit=limit))
+
+    async def wait(self, task_id: str, after: int) -> None:
+        if not _can_exist(task_id):
+            return
+        self._follow.set()
+        await self._wakeups.wait(task_id, after, partial(self._look, [task_id]))
+
+    async def list(
+        self, *, owner: str, status: Status | None, task_type: str | None, limit: int, cursor: str | None
+    ) -> Page:
+        before = queries.LARGEST
+        if cursor is not None:
+            if not re.fullmatch("[1-9][0-9]{0,17}", cursor):
+                raise ValueError(f"not a cursor of a page: {cursor[:80]!r}")
+            before = int(cursor)
+        if not _can_exist(owner, task_type or ""):
+            return Page(tasks=[], next_cursor=None)
+        return await self._readers.read(
+            partial(queries.list_tasks, owner=owner, status=status, task_type=task_type, limit=limit, before=before)
+        )
+
+    async def queue_position(self, task: Task) -> int | None:
+        return await self._readers.read(partial(queries.queue_position, task_id=task.id))
+
+    async def counts(self) -> Mapping[Status, int]:
+        return await self._readers.read(queries.counts)
+
+    async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
+        server = Server(self._database, self._writer, lease=self._lease, handle=handle, limits=limits)
+        self._servers.add(server)
+        self._follow.set()
+        try:
+            await server.run()
+        finally:
+            self._servers.remove(server)
+
+    async def purge(self, now: float) -> int:
+        deleted = 0
+        while True:
+            ids = await self._writer.write(
+                partial(operations.purge, now=now, tasks=PURGE_TASKS, events=PURGE_EVENTS), then=self._purged
+            )
+            if not ids:
+                return deleted
+            deleted += len(ids)
+
+    def _committed(self, task: Task) -> None:
+        self._wakeups.note(task.id, task.last_event_id)
+        if task.status is Status.QUEUED:
+            self._wake_servers()
+
+    def _purged(self, task_ids: Sequence[str]) -> None:
+        for task_id in task_ids:
+            self._wakeups.note(task_id, GONE)
+
+    def _wake_servers(self) -> None:
+        for server in self._servers:
+            server.wake()
+
+    async def _look(self, task_ids: Sequence[str]) -> None:
+        """Note the stored numbers of these tasks, or leave it to `_follow_others`."""
+        try:
+            numbers = await self._readers.read(partial(queries.last_numbers, task_ids=task_ids))
+        except Unavailable:
+            self._missed = True
+        else:
+            self._wakeups.note_all(task_ids, numbers)
+
+    async def _follow_others(self) -> None:
+        with self._following:
+            seen: int | None = None
+            while True:
+                if not self._wakeups and not self._servers:
+                    self._follow = anyio.Event()
+                    await self._follow.wait()
+                await anyio.sleep(LOOK_INTERVAL)
+                try:
+                    # Asked on the write connection: there our own commits do not count.
+                    version = await self._writer.data_version()
+                except Unavailable:
+                    self._missed = True
+                    continue
+                if version != seen or self._missed:
+                    seen, self._missed = version, False
+                    await self._look(self._wakeups.watched)
+                    self._wake_servers()
+
+
+def _can_exist(*texts: str) -> bool:
+    """False for text that is no Unicode (a lone surrogate out of JSON): nothing is stored under it."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""The file: opening and migrating it, one write connection, readers, what errors mean.
+
+Everything here blocks and is called from worker threads. `transaction` is the only way
+to write; a lock of this process stands before SQLite's own, which is neither fair nor
+prompt. Errors of SQLite end here: `ConfigurationError` when the file cannot be used at
+all, `Unavailable` when it cannot be used now.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from ...errors import ConfigurationError, Unavailable
+from .statements import MIGRATIONS, SQL
+
+__all__ = ["Database"]
+
+APPLICATION_ID = 0x4C6F6E67
+"""Marks the file as ours ("Long"), so that another program's database is not written into."""
+BUSY_TIMEOUT = 5.0
+"""Seconds a transaction waits for another process's before it is `Unavailable`."""
+MEBIBYTE = 1024 * 1024
+
+
+class Database:
+    """One SQLite file, as this process has it open. Its methods may be called from any thread."""
+
+    def __init__(self, path: Path, durability: Literal["full", "normal"]) -> None:
+        self._path = path
+        self._full = durability == "full"
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._synchronous = ""
+
+    def open(self) -> None:
+        """Open the file, create or migrate its schema.
+
+        Raises:
+            ConfigurationError: it cannot be used; the message names the path and says why.
+        """
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise ConfigurationError(f"SQLite 3.35 or newer is needed, this is {sqlite3.sqlite_version}")
+        if self._path.is_dir():
+            raise ConfigurationError(f"Cannot open {self._path} as a task database: it is a directory")
+        if not self._path.parent.is_dir():
+            raise ConfigurationError(
+                f"Cannot open {self._path} as a task database: the directory {self._path.parent} does not exist"
+            )
+        connection = None
+        try:
+            connection = self.connect()
+            _refuse_foreign(connection, self._path)
+            _use_wal(connection)
+            connection.execute(f"PRAGMA journal_size_limit = {64 * MEBIBYTE}")
+            connection.execute("PRAGMA cache_size = -16384")
+            _migrate(connection, self._path)
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            raise ConfigurationError(f"Cannot open {self._path} as a task database: {_why(error)}") from error
+        except ConfigurationError:
+            if connection is not None:
+                connection.close()
+            raise
+        self._connection = connection
+
+    def connect(self) -> sqlite3.Connection:
+        """One more connection to the file, usable from one thread at a time."""
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA temp_store = MEMORY")
+        return connection
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A write transaction: committed at the end of the block, rolled back if it raises.
+
+        `durable` makes the commit wait for the disk if the file was opened with full durability.
+
+        Raises:
+            Unavailable: the file is locked by others for too long, the disk is full or fails.
+        """
+        with self._lock, mapped_errors():
+            connection = self._connection
+            if connection is None:
+                raise Unavailable("The task database is closed")
+            wanted = "FULL" if durable and self._full else "NORMAL"
+            if self._synchronous != wanted:
+                connection.execute(f"PRAGMA synchronous = {wanted}")
+                self._synchronous = wanted
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has already rolled back after some errors.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def data_version(self) -> int:
+        """A number that changes when another process (or connection) has committed."""
+        with self._lock, mapped_errors():
+            if self._connection is None:
+                raise Unavailable("The task database is closed")
+            version: int = self._connection.execute(SQL.data_version).fetchone()[0]
+            return version
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """SQLite's trouble with the file as `Unavailable`; mistakes in a statement stay what they are."""
+    try:
+        yield
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.NotSupportedError):
+        raise
+    except sqlite3.DatabaseError as error:
+        raise Unavailable(f"The task database does not answer: {_why(error)}") from error
+
+
+def _why(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    for prefix, reason in _REASONS.items():
+        if name.startswith(prefix):
+            return reason
+    return str(error)
+
+
+_REASONS = {
+    "SQLITE_NOTADB": "the file is not a SQLite database",
+    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_READONLY": "the file or its directory is read-only",
+    "SQLITE_CANTOPEN": "the file cannot be opened or created; check the rights on it and on its directory",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_BUSY": "another process holds it locked",
+    "SQLITE_IOERR": "the disk reports an error or is full",
+}
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise ConfigurationError(f"Cannot open {path} as a task database: it belongs to another program")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # The switch to WAL does not wait for a lock as other statements do; two processes
+    # that open a new file at once meet here.
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL)"
+        )
+        (made,) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()
+        known = MIGRATIONS[-1].number
+        if made > known:
+            raise ConfigurationError(
+                f"Cannot open {path} as a task database: it was written by a newer version of this program "
+                f"(its schema is {made}, this program knows {known})"
+            )
+        if not made:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for migration in MIGRATIONS:
+            if migration.number > made:
+                for statement in migration.statements:
+                    connection.execute(statement)
+                connection.execute(
+                    "INSERT INTO migrations VALUES (?, ?, ?)", (migration.number, migration.name, time.time())
+                )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
