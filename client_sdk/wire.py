@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ __all__ = [
     "ErrorCode",
     "ErrorData",
     "GapData",
+    "Health",
     "InputRequiredData",
     "Operations",
     "OutputData",
@@ -258,12 +259,15 @@ class TaskTypes(_Model):
     task_types: list[TaskTypeInfo]
 
 
-class Reply(_Model):
+Data = TypeVar("Data")
+
+
+class Reply(_Model, Generic[Data]):
     """Every tool result: `data` on success, `error…` on failure."""
 
     status: Literal["success", "error"]
     action: str
-    data: Any = None
+    data: Data | None = None
     error: str | None = None
     error_code: str | None = None
     details: dict[str, Any] | None = None

@@ -148,6 +148,10 @@ class Engine:
         """Events after a cursor, as `Backend.read`; the caller has already been let in by `get`."""
         return await self.backend.read(task_id, after, limit)
 
+    async def queue_position(self, task: Task) -> int | None:
+        """How many tasks will be claimed before this one; None unless it is queued."""
+        return await self.backend.queue_position(task) if task.status is Status.QUEUED else None
+
     async def wait(self, task: Task, seconds: float, *, any_event: bool = False) -> Task:
         """Wait until the task is over or asks something (`any_event`: until anything happens), at most so long.
 

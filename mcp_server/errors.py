@@ -10,6 +10,7 @@
     │   │   ├── InvalidStatus      INVALID_STATUS: `details["valid"]`
     │   │   ├── IdempotencyConflict  IDEMPOTENCY_CONFLICT: the key was used with other arguments
     │   │   └── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
+    │   ├── Internal               INTERNAL: a bug of ours; `details["incident"]` finds the traceback in the log
     │   └── TryLater               … and the same may succeed later
     │       ├── LimitExceeded      LIMIT_EXCEEDED: `details["retry_after_seconds"]`
     │       └── Unavailable        UNAVAILABLE: the backend does not answer or cannot store
@@ -29,6 +30,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "IdempotencyConflict",
+    "Internal",
     "InvalidArgument",
     "InvalidStatus",
     "LimitExceeded",
@@ -120,6 +122,13 @@ class LimitExceeded(TryLater):
 
 class Unavailable(TryLater):
     code = "UNAVAILABLE"
+
+
+class Internal(CallerError):
+    code = "INTERNAL"
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(f"The server failed to answer (incident {incident})", incident=incident)
 
 
 class Conflict(LongTaskError):

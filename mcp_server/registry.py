@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from .context import SyncTaskContext, TaskContext
 from .errors import InvalidArgument, UnknownTaskType
 
-__all__ = ["Policy", "Registry", "Runner", "TaskMode", "TaskType"]
+__all__ = ["Policy", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
 
 Runner = Literal["async", "thread", "process"]
 TaskMode = Literal["optional", "required", "never"]
@@ -128,7 +128,7 @@ class TaskType:
         try:
             bound = self.model.model_validate(dict(arguments))
         except ValidationError as error:
-            errors = [_explain(e) for e in error.errors(include_url=False)]
+            errors = [explain(e) for e in error.errors(include_url=False)]
             first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors) from None
@@ -215,7 +215,8 @@ def _output_schema(annotation: Any) -> dict[str, Any] | None:
         return None
 
 
-def _explain(error: ErrorDetails) -> dict[str, Any]:
+def explain(error: ErrorDetails) -> dict[str, Any]:
+    """One validation error as the wire shows it: path, message, expected, got."""
     got = repr(error["input"])
     context = error.get("ctx") or {}
     expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))

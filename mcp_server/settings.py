@@ -48,9 +48,9 @@ class Settings:
     max_streams: int = _setting(10_000, "Open progress streams per process; one more is answered 503")
     heartbeat: float = _setting(15.0, "Seconds of silence after which a stream gets a comment")
     allowed_hosts: str | None = _setting(
-        None,
-        "Host headers to accept, comma separated; default: this machine's names when listening on loopback, else any",
+        None, "Host headers `/mcp` accepts, comma separated; default: this machine's names when on loopback, else any"
     )
+    cors_origins: str | None = _setting(None, "Origins of web pages that may read from this server, comma separated")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:

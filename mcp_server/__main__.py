@@ -1,0 +1,5 @@
+"""`python -m mcp_server` is the `longtasks` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,282 @@
+"""`LongTaskServer`: the one place that knows all parts and puts them together.
+
+An MCP server (the SDK's own, so tools, resources and prompts are added as usual) with
+task types, an engine that runs them, and one ASGI application for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, TypeVar, overload
+
+from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
+from mcp.server.auth.routes import build_resource_metadata_url
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+from .backend import Backend
+from .backends import open_backend
+from .engine import Engine
+from .mcp.http import MCPEndpoint
+from .mcp.owner import owner_of_request
+from .mcp.tools import LongTaskTools
+from .registry import Policy, Registry, TaskMode, TaskType
+from .settings import Settings
+from .web.routes import health_route, progress_routes
+
+__all__ = ["LongTaskServer", "package_version"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Lifespan = Callable[["LongTaskServer"], AbstractAsyncContextManager[Any]]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK_HOSTS = ["127.0.0.1:*", "localhost:*", "[::1]:*", "127.0.0.1", "localhost", "[::1]"]
+
+
+def package_version() -> str:
+    try:
+        return version("mcp-long-tasks")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+class LongTaskServer(MCPServer[Any]):
+    """An MCP server whose tasks outlive calls, connections and the process.
+
+    Args:
+        name: shown to MCP clients.
+        settings: how it behaves; by default read from `LONGTASKS_…` variables.
+        backend: where tasks are kept; by default what `settings.backend` names.
+        lifespan: entered once, before the first task runs; as in the SDK.
+        mcp: everything else goes to the SDK's `MCPServer` (`instructions`, `auth`,
+            `token_verifier`, `extensions`, …). With a token verifier, tasks belong to
+            the authenticated caller and nobody else sees them.
+    """
+
+    def __init__(
+        self,
+        name: str = "longtasks",
+        *,
+        settings: Settings | None = None,
+        backend: Backend | None = None,
+        lifespan: Lifespan | None = None,
+        **mcp: Any,
+    ) -> None:
+        chosen = settings or Settings.load()
+        self.registry = Registry()
+        self.engine = Engine(self.registry, backend or open_backend(chosen), chosen)
+        self._given_backend = backend
+        self._user_lifespan = lifespan
+        self._state: Any = {}
+        self._is_running = False
+        self._endpoint: MCPEndpoint | None = None
+        mcp.setdefault("version", package_version())
+        mcp["tools"] = [*LongTaskTools(self.engine).tools(), *mcp.get("tools", ())]
+        super().__init__(name, lifespan=self._connection_lifespan, **mcp)
+
+    def configure(self, settings: Settings) -> None:
+        """Use other settings from the next start on (command-line flags win over code)."""
+        self.engine.settings = settings
+        self.engine.backend = self._given_backend or open_backend(settings)
+
+    # Task types.
+
+    @overload
+    def task(self, function: Function, /) -> Function: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = ...,
+        description: str | None = ...,
+        process: bool = ...,
+        timeout: float | None = ...,
+        retries: int = ...,
+        retry_delay: float = ...,
+        on_interrupt: Literal["retry", "fail"] = ...,
+        max_attempts: int = ...,
+        concurrency: int | None = ...,
+        retention: float | None = ...,
+        mode: TaskMode = ...,
+    ) -> Callable[[Function], Function]: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        process: bool = False,
+        **policy: Any,
+    ) -> Any:
+        """Register a function as a task type: `@server.task` or `@server.task(timeout=600, retries=2)`.
+
+        The function stays as it is. `async def` runs on the event loop, a plain `def` in a
+        thread, with `process=True` in a process of its own. A parameter annotated
+        `TaskContext` (`SyncTaskContext` in a plain function) receives the running task.
+
+        Args:
+            name: by default the function's.
+            description: by default its docstring.
+            process: run it in a process, which is killed when it does not stop by itself.
+            policy: the fields of `Policy`.
+
+        Raises:
+            TypeError: the signature cannot be offered to callers.
+            ValueError: the name is taken, or a policy value is out of range.
+        """
+        if function is None:
+            return partial(self.task, name=name, description=description, process=process, **policy)  # type: ignore[call-overload]
+        self.registry.add(
+            TaskType.from_function(
+                function, name=name, description=description, process=process, policy=Policy(**policy)
+            )
+        )
+        return function
+
+    # Running.
+
+    @asynccontextmanager
+    async def running(self, *, work: bool = True) -> AsyncIterator[LongTaskServer]:
+        """Everything that has to be open while requests are served.
+
+        Nested uses are free, so an application that is mounted, served or connected
+        to in memory may each enter it.
+
+        Args:
+            work: also execute tasks; False only answers for them.
+
+        Raises:
+            ConfigurationError: the backend cannot be opened.
+        """
+        if self._is_running:
+            yield self
+            return
+        self._is_running = True
+        try:
+            async with self._entered_state(), self.engine.run(work=work):
+                if self._endpoint is None:
+                    yield self
+                else:
+                    async with self._endpoint.run():
+                        yield self
+        finally:
+            self._is_running = False
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """`running` in the form ASGI frameworks want it: `FastAPI(lifespan=server.lifespan)`."""
+        async with self.running():
+            yield
+
+    @asynccontextmanager
+    async def _entered_state(self) -> AsyncIterator[None]:
+        if self._user_lifespan is None:
+            yield
+            return
+        async with self._user_lifespan(self) as self._state:
+            yield
+
+    @asynccontextmanager
+    async def _connection_lifespan(self, _: MCPServer[Any]) -> AsyncIterator[Any]:
+        # The SDK enters this once per session manager or connection; the server runs once.
+        async with self.running():
+            yield self._state
+
+    async def run_stdio_async(self) -> None:
+        """Serve one MCP client over standard input and output."""
+        async with self.running():
+            await super().run_stdio_async()
+
+    # HTTP.
+
+    def http_app(self) -> Starlette:
+        """One ASGI application: `/mcp`, `/progress/…`, `/health`, and the SDK's custom and auth routes.
+
+        It runs the server in its own lifespan. Mounted into another application, whose
+        framework does not run the lifespans of what it mounts, the outer one has to:
+        `FastAPI(lifespan=server.lifespan)`.
+        """
+        settings = self.engine.settings
+        security = _security(settings)
+        sdk = self.streamable_http_app(transport_security=security)
+        server = self.session_manager.app
+        self._endpoint = MCPEndpoint(
+            server, security=security, max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes)
+        )
+        guarded: list[BaseRoute] = [
+            Route("/mcp", endpoint=self._endpoint),
+            *progress_routes(self.engine, owner=_owner),
+        ]
+        return Starlette(
+            routes=[
+                health_route(self.engine, version=package_version(), capabilities=self._capabilities),
+                *(route for route in sdk.routes if getattr(route, "path", None) != "/mcp"),
+                Mount("/", app=self._requiring_auth(Starlette(routes=guarded))),
+            ],
+            middleware=[*_cors(settings), *sdk.user_middleware],
+            lifespan=self.lifespan,
+        )
+
+    def _requiring_auth(self, app: ASGIApp) -> ASGIApp:
+        if (auth := self.settings.auth) is None:
+            return app
+        url = build_resource_metadata_url(auth.resource_server_url) if auth.resource_server_url else None
+        return RequireAuthMiddleware(app, auth.required_scopes or [], url)
+
+    async def _capabilities(self) -> dict[str, int]:
+        resources = len(await self.list_resources()) + len(await self.list_resource_templates())
+        return {
+            "tools": len(await self.list_tools()),
+            "prompts": len(await self.list_prompts()),
+            "resources": resources,
+        }
+
+
+def _owner(request: Request) -> str:
+    return owner_of_request(request.scope.get("user"))
+
+
+def _security(settings: Settings) -> TransportSecuritySettings:
+    """Which Host and Origin headers are let in (a page on the web must not reach a server on loopback)."""
+    if settings.allowed_hosts is not None:
+        hosts: Sequence[str] = [host.strip() for host in settings.allowed_hosts.split(",")]
+    elif settings.host in LOOPBACK:
+        hosts = LOOPBACK_HOSTS
+    else:
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=list(hosts),
+        allowed_origins=[*origins, *_origins(settings)],
+    )
+
+
+def _origins(settings: Settings) -> list[str]:
+    return [origin.strip() for origin in (settings.cors_origins or "").split(",") if origin.strip()]
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not (origins := _origins(settings)):
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Mcp-Session-Id"],
+        )
+    ]

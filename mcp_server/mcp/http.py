@@ -1,0 +1,132 @@
+"""`/mcp` for every kind of client at once.
+
+The SDK's session managers each speak one dialect: with sessions or without, answers as
+SSE or as JSON. This ASGI application owns one of each over the same server and gives a
+request to the one its headers ask for; a body is looked at only to tell a handshake
+(`initialize`) from a bare call. Everything else about MCP over HTTP is the SDK's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic_core import from_json
+
+__all__ = ["MCPEndpoint"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_SESSION = MCP_SESSION_ID_HEADER.encode()
+_JSON_SESSION = "json-"
+"""Prefix of the ids of sessions that were opened by a client that accepts JSON only."""
+
+
+class MCPEndpoint:
+    """An ASGI application for one MCP server."""
+
+    def __init__(self, server: Server[Any], *, security: TransportSecuritySettings | None, max_body_bytes: int) -> None:
+        def manager(*, stateless: bool, json: bool) -> StreamableHTTPSessionManager:
+            return StreamableHTTPSessionManager(
+                server,
+                stateless=stateless,
+                json_response=json,
+                security_settings=security,
+                max_request_body_size=max_body_bytes,
+            )
+
+        self._managers = {
+            (stateless, json): manager(stateless=stateless, json=json)
+            for stateless in (True, False)
+            for json in (True, False)
+        }
+        self._limited = RequestBodyLimitMiddleware(self._dispatch, max_body_bytes)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for manager in self._managers.values():
+                await stack.enter_async_context(manager.run())
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._limited(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # httptools keeps trailing blanks in header values, which the SDK compares exactly.
+        scope = {**scope, "headers": [(name, value.strip()) for name, value in scope["headers"]]}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        wants_json = _wants_json(headers.get("accept", ""))
+        session = headers.get(MCP_SESSION_ID_HEADER)
+        version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
+        if wants_json or "accept" not in headers:
+            # The SDK insists that JSON is named.
+            _set(scope, b"accept", b"application/json")
+        if session is not None or scope["method"] != "POST":
+            json = (session or "").startswith(_JSON_SESSION)
+            if json:
+                _set(scope, _SESSION, (session or "").removeprefix(_JSON_SESSION).encode("latin-1"))
+                send = _tagged(send)
+            manager = self._managers[False, json]
+        elif version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            manager = self._managers[True, wants_json]
+        else:
+            body, receive = await _peek(receive)
+            opens_session = _is_initialize(body)
+            if opens_session and wants_json:
+                send = _tagged(send)
+            manager = self._managers[not opens_session, wants_json]
+        await manager.handle_request(scope, receive, send)
+
+
+def _wants_json(accept: str) -> bool:
+    """Whether the client cannot read an SSE answer, or did not say that it can."""
+    return "text/event-stream" not in accept and "text/*" not in accept
+
+
+def _set(scope: Scope, name: bytes, value: bytes) -> None:
+    scope["headers"] = [(n, v) for n, v in scope["headers"] if n != name] + [(name, value)]
+
+
+async def _peek(receive: Receive) -> tuple[bytes, Receive]:
+    """The whole body (it has been limited and collected already), and a `receive` that gives it again."""
+    first = await receive()
+    pending = [first]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return first.get("body", b""), replay
+
+
+def _is_initialize(body: bytes) -> bool:
+    if b'"initialize"' not in body:
+        return False
+    try:
+        message = from_json(body)
+    except ValueError:
+        return False
+    return isinstance(message, dict) and message.get("method") == "initialize"
+
+
+def _tagged(send: Send) -> Send:
+    """Mark the session id in the answer, so that later requests find the JSON manager."""
+
+    async def tag(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                (n, _JSON_SESSION.encode() + v if n.lower() == _SESSION else v) for n, v in message["headers"]
+            ]
+        await send(message)
+
+    return tag

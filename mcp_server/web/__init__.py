@@ -1,0 +1,1 @@
+"""The HTTP side that is not MCP: progress streams, snapshots, health."""

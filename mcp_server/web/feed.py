@@ -1,0 +1,155 @@
+"""One log, many readers: events of a watched task are read and encoded once for all of them.
+
+There is no pump and no queue. A reader that is up to date finds the others waiting
+and waits with them; if nobody does, it waits on the log itself and reads for all.
+A reader that is behind reads its own pages until it has caught up. So a slow reader
+costs a cursor, and a fast task never waits for anyone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from ..backend import Backend
+from ..errors import Unavailable
+from ..task import TERMINAL, Event, Task
+from ..views import first_lost, frames, gap, sse
+
+__all__ = ["Feeds"]
+
+logger = logging.getLogger(__name__)
+
+PAGE = 500
+"""Events per read."""
+HELD_BYTES = 512 * 1024
+"""Encoded events a feed keeps for readers that are a little behind."""
+HEARTBEAT = b": heartbeat\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Encoded events after the number `after`, up to `last`."""
+
+    after: int
+    last: int
+    data: bytes
+    is_end: bool
+
+
+class _Feed:
+    def __init__(self, task: Task, backend: Backend, cursor: int) -> None:
+        self.readers = 0
+        self.last = cursor
+        """The newest number any reader has been given."""
+        self._task, self._backend = task, backend
+        self._held: dict[int, Segment] = {}
+        self._held_bytes = 0
+        self._someone_waits = False
+        self._changed = anyio.Event()
+
+    async def after(self, cursor: int) -> Segment | None:
+        """The next events after the cursor, waiting for them if need be; None when the log is gone."""
+        while True:
+            if (segment := self._held.get(cursor)) is not None:
+                return segment
+            if cursor < self.last:
+                return await self._read(cursor, min(PAGE, self.last - cursor))
+            if self._someone_waits:
+                await self._changed.wait()
+            else:
+                await self._wait_for_all()
+
+    async def _wait_for_all(self) -> None:
+        self._someone_waits = True
+        try:
+            await self._backend.wait(self._task.id, self.last)
+            segment = await self._read(self.last, PAGE)
+            if segment is not None and segment.last > self.last:
+                self._hold(segment)
+        except Unavailable as error:
+            # The stream stays open: its readers see silence, not a false end.
+            logger.warning("stream of task %s: %s", self._task.id, error)
+            await anyio.sleep(0.5)
+        finally:
+            self._someone_waits = False
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    async def _read(self, cursor: int, limit: int) -> Segment | None:
+        events = await self._backend.read(self._task.id, cursor, limit)
+        if not events:
+            return None if await self._backend.load(self._task.id) is None else Segment(cursor, cursor, b"", False)
+        if self._task.started_at is None or events[0].number != cursor + 1:
+            self._task = await self._backend.load(self._task.id) or self._task
+        return self._encode(cursor, events)
+
+    def _encode(self, cursor: int, events: Sequence[Event]) -> Segment:
+        data = b"".join(map(sse, frames(self._task, events)))
+        if events[0].number != cursor + 1:
+            data = sse(gap(self._task)) + data
+        return Segment(cursor, events[-1].number, data, events[-1].data["status"] in TERMINAL)
+
+    def _hold(self, segment: Segment) -> None:
+        self.last = segment.last
+        self._held[segment.after] = segment
+        self._held_bytes += len(segment.data)
+        while self._held_bytes > HELD_BYTES and len(self._held) > 1:
+            oldest = self._held.pop(next(iter(self._held)))
+            self._held_bytes -= len(oldest.data)
+
+
+class Feeds:
+    """The feeds of one process, by task; each lives while it has readers."""
+
+    def __init__(self, backend: Backend, heartbeat: float) -> None:
+        self._backend, self._heartbeat = backend, heartbeat
+        self._feeds: dict[str, _Feed] = {}
+        self.readers = 0
+
+    async def stream(self, task: Task, cursor: int, head: bytes = b"") -> AsyncIterator[bytes]:
+        """The task's events after the cursor as text/event-stream, to its terminal event."""
+        if first_lost(task, cursor):
+            head += sse(gap(task))
+            cursor = min(cursor, task.last_event_id)
+            cursor = max(cursor, task.first_event_id - 1)
+        if head:
+            yield head
+        with self._reading(task, cursor) as feed:
+            while True:
+                segment: Segment | None = None
+                try:
+                    with anyio.move_on_after(self._heartbeat) as silence:
+                        segment = await feed.after(cursor)
+                except Unavailable:
+                    await anyio.sleep(0.5)
+                    continue
+                if silence.cancelled_caught:
+                    yield HEARTBEAT
+                elif segment is None:
+                    return
+                elif segment.data:
+                    yield segment.data
+                    cursor = segment.last
+                    if segment.is_end:
+                        return
+
+    @contextmanager
+    def _reading(self, task: Task, cursor: int) -> Iterator[_Feed]:
+        feed = self._feeds.get(task.id)
+        if feed is None:
+            feed = self._feeds[task.id] = _Feed(task, self._backend, cursor)
+        feed.last = max(feed.last, cursor)
+        feed.readers += 1
+        self.readers += 1
+        try:
+            yield feed
+        finally:
+            feed.readers -= 1
+            self.readers -= 1
+            if not feed.readers:
+                del self._feeds[task.id]
