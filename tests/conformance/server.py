@@ -1,0 +1,48 @@
+"""The fixture server of the official conformance suite: `python tests/conformance/server.py --port N`.
+
+Our server with the suite's task types and its everything table. Prints its base URL,
+as one line, when it listens; MCP is at `/mcp` below it. Several of these may share
+one store, as replicas do.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import uvicorn
+from mcp.server.mcpserver import RequestStateSecurity
+
+from mcp_server import LongTaskServer, Settings
+from tests.conformance.event_store import RecentEvents
+from tests.conformance.everything import add_everything
+from tests.conformance.processes import listening
+from tests.conformance.task_types import add_task_types
+
+__all__ = ["fixture"]
+
+SHARED_KEY = "what every replica of the fixture seals its request state with"
+
+
+def fixture(settings: Settings) -> LongTaskServer:
+    security = RequestStateSecurity(keys=[SHARED_KEY])
+    server = LongTaskServer("conformance", settings=settings, request_state_security=security)
+    add_task_types(server)
+    add_everything(server)
+    return server
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--backend", help="as for `longtasks serve`; by default a file of its own in this folder")
+    arguments = parser.parse_args()
+    # The suite waits ten seconds for a task to end, also for one whose process was killed.
+    server = fixture(Settings.load(backend=arguments.backend, lease=1.0, log_level="warning"))
+    app = server.http_app()
+    socket, url = listening(arguments.port)
+    print(url, flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[socket])
+
+
+if __name__ == "__main__":
+    main()
