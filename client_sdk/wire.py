@@ -259,6 +259,18 @@ class TaskTypes(_Model):
     task_types: list[TaskTypeInfo]
 
 
+class Health(_Model):
+    """`GET /health`, of a server that is well (200) and of one that is not (503)."""
+
+    status: Literal["healthy", "unhealthy"]
+    version: str | None = None
+    backend: str | None = None
+    capabilities: dict[str, int] = Field(default_factory=dict, description="How many tools, prompts, resources")
+    task_types: int = 0
+    tasks: dict[str, int] = Field(default_factory=dict, description="How many tasks there are in each status")
+    reason: str | None = Field(default=None, description="Why it is unhealthy")
+
+
 Data = TypeVar("Data")
 
 

@@ -1,0 +1,57 @@
+"""How long to wait before trying again, and when to stop trying.
+
+Exponential, capped, with full jitter: each wait is drawn from the whole range up to
+the bound, so that the thousand readers of a server that restarts do not all come back
+in one moment. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+import anyio
+
+__all__ = ["Backoff", "Patience"]
+
+_LEAST_BASE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How a client bears with a server that does not answer. All in seconds.
+
+    Args:
+        total: how long the server may stay away before the caller hears of it (None: forever).
+        longest: bound of a single wait.
+    """
+
+    total: float | None = 300.0
+    longest: float = 30.0
+
+
+class Backoff:
+    """The waits between failed attempts at one thing."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._failures = 0
+        self._heard_at = time.monotonic()
+        self.base = 1.0
+        """Scale of the first wait; a stream sets it to what the server's `retry` says."""
+
+    def succeeded(self) -> None:
+        """The server was heard: the next failure is the first again."""
+        self._failures = 0
+        self._heard_at = time.monotonic()
+
+    async def pause(self, at_least: float | None = None) -> bool:
+        """Wait before the next attempt; False, at once, if patience has run out."""
+        total = self._patience.total
+        if total is not None and time.monotonic() - self._heard_at >= total:
+            return False
+        bound = min(self._patience.longest, max(self.base, _LEAST_BASE) * 2 ** min(self._failures, 16))
+        self._failures += 1
+        await anyio.sleep(max(random.uniform(0, bound), min(at_least or 0.0, self._patience.longest)))  # noqa: S311
+        return True

@@ -1,0 +1,252 @@
+"""One server: where it is, who is calling, and its answers as models or as errors of ours.
+
+The only module that speaks HTTP and JSON-RPC, and the only one that sees httpx2's
+errors: they are mapped here, once. Tools are called with a bare `tools/call`, without
+a session, so nothing has to be kept up between two calls. Knows nothing of tasks' lives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from ._backoff import Backoff, Patience
+from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, error_of_reply
+from .wire import LAST_EVENT_ID, Health, Reply, Snapshot
+
+__all__ = ["AnswerLost", "Connection", "Silence", "error_of_response"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_ANSWER_TIMEOUT = 30.0
+_CONNECT_TIMEOUT = 10.0
+_TRIES = 3
+_MAX_EVENT_BYTES = 64 * 1024 * 1024
+"""Far above the server's own bound (4 MiB by default), which an operator may raise."""
+
+
+class AnswerLost(Unavailable):
+    """The request may have arrived, but no answer of the server's came back."""
+
+
+class Silence(AnswerLost):
+    """The connection stands, and nothing comes."""
+
+
+class Connection:
+    """Requests to one server.
+
+    Args:
+        base_url: where it is mounted, without `/mcp`; may have a path.
+        token: sent as `Authorization: Bearer`.
+        http: a client of the caller's, for TLS settings, proxies or headers; it is not closed here.
+    """
+
+    def __init__(self, base_url: str, token: str | None = None, http: httpx2.AsyncClient | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._owned = http is None
+        self._http = http or httpx2.AsyncClient(
+            # Every followed task holds a connection: a limit would be a deadlock.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
+            follow_redirects=True,
+        )
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._ids = itertools.count(1)
+
+    async def aclose(self) -> None:
+        if self._owned:
+            await self._http.aclose()
+
+    async def call(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        model: type[Model],
+        *,
+        operation_id: str | None = None,
+        wait: float = 0.0,
+        repeatable: bool = True,
+    ) -> Model:
+        """Call a tool and read its `data`.
+
+        Args:
+            wait: seconds the server may hold the answer back.
+            repeatable: the same call twice does no harm, so it is made again when its answer was lost on the way.
+
+        Raises:
+            LongTaskClientError: whatever the answer, or the lack of one, stands for.
+        """
+        backoff = Backoff(Patience(longest=2.0))
+        for left in reversed(range(_TRIES if repeatable else 1)):
+            try:
+                message = await self.call_raw(tool, arguments, operation_id=operation_id, wait=wait)
+                return _data(message, model, operation_id)
+            except AnswerLost as lost:
+                if left == 0:
+                    raise
+                await backoff.pause(lost.retry_after)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def call_raw(
+        self, tool: str, arguments: Mapping[str, Any], *, operation_id: str | None = None, wait: float = 0.0
+    ) -> dict[str, Any]:
+        """Call a tool once; the JSON-RPC answer as it came, error answers included."""
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        request = {
+            "jsonrpc": "2.0",
+            "id": next(self._ids),
+            "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments},
+        }
+        response = await self._request("POST", "/mcp", operation_id, wait=wait, json=request)
+        message = _json(response)
+        # JSON-RPC errors come with statuses of 400 and up; the message says more than the status.
+        if isinstance(message, dict) and ("result" in message or "error" in message) and "jsonrpc" in message:
+            return message
+        raise error_of_response(response, operation_id)
+
+    async def snapshot(self, operation_id: str) -> Snapshot:
+        """The task as it is now, with its whole output."""
+        response = await self._request("GET", f"/progress/{_quoted(operation_id)}", operation_id)
+        if response.status_code != 200:
+            raise error_of_response(response, operation_id)
+        return _model(_json(response), Snapshot, operation_id)
+
+    async def health(self) -> dict[str, Any]:
+        """The server's own word about itself, also when it says that it is unwell."""
+        response = await self._request("GET", "/health", None)
+        health = _json(response)
+        if response.status_code not in (200, 503) or not isinstance(health, dict) or "status" not in health:
+            raise error_of_response(response, None)
+        return health
+
+    async def health_model(self) -> Health:
+        return _model(await self.health(), Health, None)
+
+    @asynccontextmanager
+    async def stream(self, operation_id: str, *, after: int, silence: float) -> AsyncIterator[httpx2.EventSource]:
+        """The task's events after the cursor, as the server sends them; the status is not checked.
+
+        Args:
+            silence: seconds without a byte after which the connection counts as lost.
+
+        Raises:
+            Unavailable: also from within the block, when the connection breaks.
+        """
+        with _transport_errors(operation_id):
+            async with self._http.sse(
+                f"{self.base_url}/progress/{_quoted(operation_id)}/stream",
+                headers={**self._headers, **({LAST_EVENT_ID: str(after)} if after else {})},
+                timeout=httpx2.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT, read=silence),
+                max_event_size=_MAX_EVENT_BYTES,
+            ) as source:
+                yield source
+
+    async def _request(
+        self, method: str, path: str, operation_id: str | None, *, wait: float = 0.0, json: Any = None
+    ) -> httpx2.Response:
+        with _transport_errors(operation_id):
+            return await self._http.request(
+                method,
+                self.base_url + path,
+                json=json,
+                headers={"Accept": "application/json", **self._headers},
+                timeout=httpx2.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT, read=_ANSWER_TIMEOUT + wait),
+            )
+
+
+@contextmanager
+def _transport_errors(operation_id: str | None) -> Iterator[None]:
+    try:
+        yield
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+        raise Unavailable(f"The server cannot be reached: {_said(error)}", operation_id=operation_id) from error
+    except httpx2.ReadTimeout as error:
+        raise Silence("The server did not answer in time", operation_id=operation_id) from error
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
+        raise Refused(
+            f"The base URL is no good: {_said(error)}", operation_id=operation_id, error_code="URL"
+        ) from error
+    except httpx2.RequestError as error:
+        raise AnswerLost(f"The connection broke: {_said(error)}", operation_id=operation_id) from error
+
+
+def error_of_response(response: httpx2.Response, operation_id: str | None) -> LongTaskClientError:
+    """The error an HTTP answer stands for that is not what was asked for."""
+    body = _json(response)
+    if isinstance(body, dict) and body.get("error_code"):
+        with suppress(ValidationError):
+            return error_of_reply(Reply[Any].model_validate({"action": "", "timestamp": "", **body}), operation_id)
+    code, retry_after = response.status_code, _retry_after(response)
+    if code == 429:
+        return LimitExceeded("The server takes no more for now", operation_id=operation_id, retry_after=retry_after)
+    if code >= 500:
+        return AnswerLost(f"The server answered HTTP {code}", operation_id=operation_id, retry_after=retry_after)
+    message = f"{response.request.url} answered HTTP {code}, which is no answer of a long-task server"
+    return Refused(message, operation_id=operation_id, error_code=f"HTTP_{code}")
+
+
+def _data(message: Mapping[str, Any], model: type[Model], operation_id: str | None) -> Model:
+    if "error" in message:
+        error = message["error"] if isinstance(message["error"], dict) else {}
+        text, code = str(error.get("message", "refused")), error.get("code")
+        if code == -32603:
+            raise Unavailable(f"The server failed: {text}", operation_id=operation_id)
+        raise Refused(text, operation_id=operation_id, error_code=f"JSONRPC_{code}", details=error.get("data"))
+    reply = _model(parsed(message), Reply[Any], operation_id)
+    if reply.status == "error":
+        raise error_of_reply(reply, operation_id)
+    return _model(reply.data, model, operation_id)
+
+
+def parsed(message: Mapping[str, Any]) -> Any:
+    """What a tool answered: the structured content, or the text read as JSON, or the text."""
+    result = message.get("result", {})
+    if result.get("structuredContent") is not None:
+        return result["structuredContent"]
+    text = "".join(block.get("text", "") for block in result.get("content", ()) if block.get("type") == "text")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _model(value: Any, model: type[Model], operation_id: str | None) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise Refused(
+            f"The server's answer is no {model.__name__}; is {__package__} older or newer than it by far?",
+            operation_id=operation_id,
+            error_code="UNREADABLE",
+            details={"errors": error.errors(include_url=False, include_input=False)},
+        ) from error
+
+
+def _json(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    try:
+        return max(0.0, float(response.headers.get("Retry-After", "")))
+    except ValueError:
+        return None
+
+
+def _quoted(operation_id: str) -> str:
+    return quote(operation_id, safe="")
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

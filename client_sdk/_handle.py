@@ -1,0 +1,238 @@
+"""One task in a caller's hand.
+
+A handle is an id and a cursor; everything else is asked of the server. Many handles
+of one task may live at once, in one process or several. It keeps the journal, if
+there is one: an event counts as dealt with once the next one is asked for, and a
+task leaves the journal when its end was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ._backoff import Patience
+from ._connection import Connection
+from ._events import Event, ProgressEvent, event_of
+from ._journal import Entry, Journal
+from ._poll import Callback, call_back, poll
+from ._stream import Frames
+from .errors import NotFound, error_of_end
+from .wire import TERMINAL_STATUSES, CancelReply, Snapshot
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["EventStream", "Following", "TaskHandle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """What all handles of one client share."""
+
+    connection: Connection
+    journal: Journal | None
+    heartbeat: float
+    patience: Patience
+
+    async def record(self, snapshot: Snapshot) -> None:
+        if self.journal is not None:
+            entry = Entry(
+                base_url=self.connection.base_url, task_type=snapshot.task_type, started_at=snapshot.created_at
+            )
+            await self.journal.record(snapshot.operation_id, entry)
+
+    async def dealt_with(self, operation_id: str, number: int, *, is_over: bool) -> None:
+        if self.journal is not None:
+            if is_over:
+                await self.journal.forget(operation_id)
+            else:
+                await self.journal.advance(operation_id, number)
+
+
+class TaskHandle:
+    """A task on the server. `id` is all that has to be kept to get hold of it again.
+
+    Every method raises NotFound, Refused or a TryLater as `client_sdk.errors` says;
+    what else it raises is said with it.
+    """
+
+    def __init__(self, following: Following, operation_id: str, *, task_type: str | None = None, cursor: int = 0):
+        self.id = operation_id
+        self.task_type = task_type
+        """None if the handle was made from an id alone."""
+        self.cursor = cursor
+        """The number of the last event this handle gave out; `events` goes on after it."""
+        self._following = following
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.id} {self.task_type or ''} cursor={self.cursor}>"
+
+    async def status(self) -> Snapshot:
+        """The task as it is now."""
+        return await self._seen(await self._following.connection.snapshot(self.id))
+
+    def events(self, *, after: int | None = None) -> EventStream:
+        """The task's events to its last, each once and in order, over any number of connections.
+
+        Stopping to iterate does not cancel the task.
+
+        Args:
+            after: the number of the last event to leave out; 0 for all. Default: `cursor`.
+
+        Raises:
+            StreamLost: while iterating; the server stayed away for longer than the client's `patience`.
+        """
+        return EventStream(self, self._following, self.cursor if after is None else after)
+
+    async def stream(self, callback: Callback | None = None) -> Snapshot:
+        """Follow the task to its end by its stream; `callback` gets the `wire.Progress` of every report."""
+        async for event in self.events():
+            if isinstance(event, ProgressEvent):
+                await call_back(callback, event.data)
+        return await self.status()
+
+    async def poll(
+        self, *, interval: float | None = None, timeout: float | None = None, callback: Callback | None = None
+    ) -> Snapshot:
+        """Follow the task to its end by requests the server holds back until there is news.
+
+        Args:
+            interval: seconds between requests that are answered at once, for servers or proxies that
+                bear no long ones. Default: the server waits, and a ten-minute task costs some thirty requests.
+            timeout: seconds to wait at most.
+            callback: gets a `wire.Snapshot`, the first and then each that differs from the one before.
+
+        Raises:
+            NotReady: the timeout has come. The task goes on.
+        """
+        await poll(
+            self._following.connection,
+            self.id,
+            interval=interval,
+            timeout=timeout,
+            callback=callback,
+            patience=self._following.patience,
+        )
+        return await self.status()
+
+    async def wait(self, timeout: float | None = None) -> Snapshot:
+        """The task's last snapshot, once it is over; however it ended.
+
+        Raises:
+            NotReady: `timeout` seconds have passed. The task goes on.
+        """
+        return await self.poll(timeout=timeout)
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """What the task returned, once it has.
+
+        Raises:
+            TaskFailed, TaskCancelled: it ended without a result.
+            NotReady: `timeout` seconds have passed. The task goes on.
+        """
+        snapshot = await self.wait(timeout)
+        if (error := error_of_end(snapshot)) is not None:
+            raise error
+        return snapshot.output
+
+    async def cancel(self, reason: str | None = None) -> CancelReply:
+        """Ask the server to end the task; `outcome` of the reply says what came of it. Harmless when it is over."""
+        arguments = {"operation_id": self.id, "reason": reason}
+        reply = await self._following.connection.call("cancel_task", arguments, CancelReply, operation_id=self.id)
+        await self._seen(reply)
+        return reply
+
+    async def retry(self) -> TaskHandle:
+        """A new task that does this failed or cancelled one again, from its last checkpoint.
+
+        Raises:
+            Refused: `NOT_RETRYABLE`, it neither failed nor was cancelled.
+        """
+        snapshot = await self._following.connection.call(
+            "retry_task", {"operation_id": self.id}, Snapshot, operation_id=self.id, repeatable=False
+        )
+        await self._following.record(snapshot)
+        return TaskHandle(self._following, snapshot.operation_id, task_type=snapshot.task_type)
+
+    async def answer(self, key: str, value: Mapping[str, Any]) -> Snapshot:
+        """Answer a question of the task's.
+
+        Args:
+            key: of the question in `input_requests`.
+            value: the fields that were asked for, or a whole elicitation result
+                such as `{"action": "decline"}`.
+        """
+        response = value if value.get("action") in _ACTIONS else {"action": "accept", "content": dict(value)}
+        arguments = {"operation_id": self.id, "key": key, "response": response}
+        return await self._seen(
+            await self._following.connection.call("respond_to_task", arguments, Snapshot, operation_id=self.id)
+        )
+
+    async def show(self, console: Console | None = None) -> Snapshot:
+        """Follow the task with a progress bar, or line by line where there is no terminal; see `client_sdk.show`."""
+        from ._show import show  # rich takes as long to import as everything else together
+
+        return await show(self, console=console)
+
+    async def _seen(self, snapshot: Snapshot) -> Snapshot:
+        if snapshot.status in TERMINAL_STATUSES:
+            await self._following.dealt_with(self.id, snapshot.last_event_id, is_over=True)
+        return snapshot
+
+
+_ACTIONS = ("accept", "decline", "cancel")
+
+
+class EventStream(AsyncIterator[Event]):
+    """The events of one task, as `TaskHandle.events` gives them out.
+
+    Can be used with `async with` to have its connection closed at a certain point.
+    """
+
+    def __init__(self, handle: TaskHandle, following: Following, after: int) -> None:
+        self._handle, self._following = handle, following
+        self._frames = Frames(
+            following.connection,
+            handle.id,
+            after=after,
+            heartbeat=following.heartbeat,
+            patience=following.patience,
+        )
+        self._dealt_with = after
+
+    async def __anext__(self) -> Event:
+        await self._note()
+        try:
+            frame = await anext(self._frames)
+        except StopAsyncIteration:
+            await self._note()
+            raise
+        except NotFound:
+            await self._following.dealt_with(self._handle.id, self._frames.cursor, is_over=True)
+            raise
+        self._handle.cursor = self._frames.cursor
+        return event_of(frame)
+
+    async def _note(self) -> None:
+        """Asking for the next event says that the last one was dealt with."""
+        cursor, is_over = self._frames.cursor, self._frames.is_over
+        if cursor != self._dealt_with or is_over:
+            await self._following.dealt_with(self._handle.id, cursor, is_over=is_over)
+            self._dealt_with = cursor
+
+    async def aclose(self) -> None:
+        """Close the connection. The task goes on."""
+        await self._frames.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+        if kind is None:
+            await self._note()

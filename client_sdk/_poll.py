@@ -1,0 +1,137 @@
+"""Waiting for a task with few requests: the server holds each back until there is something to say.
+
+Without a callback a request is answered at the end of the task, or after the longest
+wait. With one it is answered at the next change too, at a pace that slows down, so
+that ten minutes cost some thirty requests and not one per report. The end of the task
+is answered at once in either case. Knows requests and replies; the cursor and the
+journal are its caller's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+from ._backoff import Backoff, Patience
+from ._connection import AnswerLost, Connection
+from .errors import NotReady, TryLater
+from .wire import TERMINAL_STATUSES, ProgressReply, Snapshot
+
+__all__ = ["Callback", "call_back", "poll"]
+
+Callback = Callable[[Any], Awaitable[None] | None]
+"""A function or coroutine function; what it returns is not looked at."""
+
+_LONGEST_WAIT = 110.0
+"""Seconds; what a server grants by default."""
+_LEAST_WAIT = 10.0
+_FIRST_PACE, _LAST_PACE, _SLOWER = 1.0, 25.0, 1.5
+
+
+async def call_back(callback: Callback | None, value: Any) -> None:
+    if callback is not None:
+        called = callback(value)
+        if inspect.isawaitable(called):
+            await called
+
+
+async def poll(
+    connection: Connection,
+    operation_id: str,
+    *,
+    interval: float | None,
+    timeout: float | None,
+    callback: Callback | None,
+    patience: Patience,
+) -> Snapshot:
+    """The task's snapshot when it is over; its `output` may be shortened.
+
+    Args:
+        interval: ask again after so many seconds, instead of letting the server wait.
+        timeout: seconds after which NotReady is raised; the task goes on.
+        callback: called with the first snapshot and every later one that differs from the one before.
+
+    Raises:
+        NotReady: the timeout has come; `snapshot` is the last that was seen.
+        NotFound, Refused: as the server says.
+        TryLater: the server stayed away for longer than the patience.
+    """
+    asking = _Asking(connection, operation_id, patience)
+    last: ProgressReply | None = None
+    with anyio.move_on_after(timeout):
+        while True:
+            asked_at, before = anyio.current_time(), last
+            if interval is not None or (before is None and callback is not None):
+                last = await asking.ask(wait=0.0)
+            elif callback is not None and before is not None:
+                last = await asking.for_change(before)
+            else:
+                last = await asking.ask()
+            if before is None or last.last_event_id != before.last_event_id:
+                await call_back(callback, last)
+            if last.status in TERMINAL_STATUSES:
+                return last
+            if interval is not None:
+                await anyio.sleep(interval)
+            elif before is not None and anyio.current_time() - asked_at < _FIRST_PACE:
+                # The task asks something, reports in a burst, or the server does not wait.
+                await anyio.sleep(_FIRST_PACE)
+    raise NotReady(f"Not over after {timeout} s", operation_id=operation_id, snapshot=last)
+
+
+class _Asking:
+    """The requests of one poll, and what their answers taught about how to ask."""
+
+    def __init__(self, connection: Connection, operation_id: str, patience: Patience) -> None:
+        self._connection, self._operation_id = connection, operation_id
+        self._backoff = Backoff(patience)
+        self._longest_wait = _LONGEST_WAIT
+        self._pace, self._often = _FIRST_PACE, False
+
+    async def for_change(self, before: ProgressReply) -> ProgressReply:
+        """The next snapshot worth showing.
+
+        A task that reports seldom is waited for event by event; of one that reports
+        often, the state after the pace is enough.
+        """
+        asked_at = anyio.current_time()
+        if self._often:
+            reply = await self.ask(wait=self._pace)
+            self._often = reply.last_event_id > before.last_event_id + 1
+        else:
+            reply = await self.ask(since=before.last_event_id)
+            self._often = anyio.current_time() - asked_at < self._pace
+        self._pace = min(_LAST_PACE, self._pace * _SLOWER)
+        return reply
+
+    async def ask(self, *, wait: float | None = None, since: int | None = None) -> ProgressReply:
+        """One answer of the server's, however often it has to be asked for it.
+
+        Args:
+            wait: seconds the server may wait for the end of the task (None: as long as it goes).
+            since: any event after this number is worth an answer as well.
+        """
+        while True:
+            seconds = self._longest_wait if wait is None else wait
+            arguments = {"operation_id": self._operation_id, "wait_seconds": seconds, "since": since}
+            try:
+                reply = await self._connection.call(
+                    "get_task_progress",
+                    arguments,
+                    ProgressReply,
+                    operation_id=self._operation_id,
+                    wait=seconds,
+                    repeatable=False,  # trying again is done here, with more patience
+                )
+            except TryLater as error:
+                if isinstance(error, AnswerLost) and wait is None:
+                    # Something on the way may not bear requests this long.
+                    self._longest_wait = max(_LEAST_WAIT, self._longest_wait / 2)
+                if not await self._backoff.pause(error.retry_after):
+                    raise
+            else:
+                self._backoff.succeeded()
+                return reply

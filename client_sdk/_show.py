@@ -1,0 +1,152 @@
+"""A task's progress for a person: a bar in a terminal, one changing line in a notebook, plain lines elsewhere.
+
+The command line uses the same function. Loaded on demand, because rich is not needed
+by scripts that show nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from ._events import DoneEvent, ErrorEvent, Event, InputRequiredEvent, OutputEvent, ProgressEvent, StatusEvent
+from .wire import Progress, Snapshot, TaskStatus
+
+if TYPE_CHECKING:
+    from ._handle import TaskHandle
+
+__all__ = ["show"]
+
+_MOST_SHOWN = 200
+"""Characters of an output that are shown."""
+
+
+async def show(handle: TaskHandle, *, console: Console | None = None) -> Snapshot:
+    """Show a task's progress until it is over, and return its last snapshot, however it ended.
+
+    A plain line looks like `Progress: 20% - Processing step 1/5 - data_analysis`;
+    one is written for every report. Partial outputs, questions and the reason of a
+    failure get a line of their own in every form. Interrupting it does not cancel the task.
+
+    Args:
+        console: where to; its `is_terminal` and `is_jupyter` choose the form. Default: standard output.
+
+    Raises:
+        LongTaskClientError: as `handle.events()` does.
+    """
+    with _face(console or Console(), handle.task_type or "task") as face:
+        async for event in handle.events():
+            if isinstance(event, ProgressEvent):
+                face.progress(event.data)
+            elif (line := _line(event)) is not None:
+                face.line(line)
+    return await handle.status()
+
+
+def _line(event: Event) -> str | None:
+    """What an event other than progress is worth saying, if anything."""
+    match event:
+        case OutputEvent(data=output):
+            shown = output.data if isinstance(output.data, str) else json.dumps(output.data, ensure_ascii=False)
+            return f"{output.topic or 'Output'}: {_cut(shown)}"
+        case InputRequiredEvent(data=asked):
+            questions = [f"{key}: {_question(request)}" for key, request in asked.input_requests.items()]
+            return "Waiting for an answer - " + "; ".join(questions)
+        case StatusEvent(data=status) if status.reason == "retrying":
+            return f"Retrying: {status.message or 'the work was interrupted'}"
+        case ErrorEvent(data=failure):
+            return f"Failed: {failure.error}"
+        case DoneEvent(data=end) if end.status is TaskStatus.CANCELLED:
+            return f"Cancelled: {end.reason}" if end.reason else "Cancelled"
+        case _:
+            return None
+
+
+def _question(request: Any) -> str:
+    params = request.get("params", {}) if isinstance(request, dict) else {}
+    return _cut(str(params.get("message", "(no text)")))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+
+
+class _Face(Protocol):
+    def progress(self, progress: Progress) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+
+@contextmanager
+def _face(console: Console, title: str) -> Iterator[_Face]:
+    if console.is_jupyter:
+        yield _Notebook()
+    elif console.is_terminal:
+        bar = Bar(
+            SpinnerColumn(),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+        )
+        with bar:
+            yield _Terminal(bar, title)
+    else:
+        yield _Lines(console)
+
+
+class _Terminal:
+    def __init__(self, bar: Bar, title: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(escape(title), total=100.0)
+
+    def progress(self, progress: Progress) -> None:
+        left = progress.estimated_remaining
+        description = progress.message if left is None else f"{progress.message} · about {left:.0f} s left"
+        self._bar.update(self._task, completed=progress.progress, description=escape(description))
+
+    def line(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def progress(self, progress: Progress) -> None:
+        self.line(_as_text(progress))
+
+    def line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Notebook:
+    """One output cell that changes in place: rich's own bars need ipywidgets, this needs what every notebook has."""
+
+    def __init__(self) -> None:
+        # Installed wherever `is_jupyter` holds.
+        self._display: Callable[..., Any] = importlib.import_module("IPython.display").display
+        self._id, self._shown = f"longtasks-{uuid.uuid4().hex}", False
+
+    def progress(self, progress: Progress) -> None:
+        done = round(progress.progress / 5)
+        text = f"[{'#' * done}{'.' * (20 - done)}] {_as_text(progress)}"
+        self._display({"text/plain": text}, raw=True, display_id=self._id, update=self._shown)
+        self._shown = True
+
+    def line(self, text: str) -> None:
+        self._display({"text/plain": text}, raw=True)
+
+
+def _as_text(progress: Progress) -> str:
+    return f"Progress: {progress.progress:.0f}% - {progress.message}"

@@ -1,0 +1,215 @@
+"""A task's events, each once and in order, for as long as it takes.
+
+Owns the cursor and everything that can happen to a connection under it: cuts,
+silence, refusals, a server that restarts, a proxy that swallows the stream. Frames
+come from `GET /progress/{id}/stream`; where that does not get through, from long
+polls, after the same cursor. What the frames mean is none of its business, but for
+the four facts the cursor hangs on: which have a number, which is the closing frame,
+what a gap does, which are the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from typing import cast
+
+import anyio
+from httpx2 import Response, ServerSentEvent
+
+from ._backoff import Backoff, Patience
+from ._connection import AnswerLost, Connection, Silence, error_of_response
+from .errors import LimitExceeded, Refused, StreamLost, TryLater
+from .wire import TERMINAL_STATUSES, GapData, ProgressReply, StreamEvent, TaskStatus
+
+__all__ = ["Frames"]
+
+logger = logging.getLogger(__package__)
+
+_FIRST_FRAME_WITHIN = 10.0
+"""Seconds; the server sends its first frame at once, so a connection that stays empty for so long is held up."""
+_VAIN_TRIES = 2
+"""Connections in a row that carry nothing before a long poll is tried."""
+_POLL_WAIT = 25.0
+"""Below the 30 s after which the strictest proxies in use give a request up."""
+_LEAST_POLL_INTERVAL = 1.0
+_TERMINAL_FRAMES = ("done", "error")
+
+
+class _NoStream(AnswerLost):
+    """Something answered, but not with a stream."""
+
+
+class Frames(AsyncIterator[StreamEvent]):
+    """The frames of one task after a cursor, to its last.
+
+    Iteration ends after the terminal frame, or at once if the cursor is that frame's.
+    It raises NotFound, Refused, or StreamLost once the server has stayed away for
+    longer than the patience. A cancelled `anext` loses nothing: the next one goes on.
+
+    Args:
+        heartbeat: seconds of silence after which the server sends a comment; a
+            connection that is silent for twice as long is given up.
+    """
+
+    def __init__(
+        self, connection: Connection, operation_id: str, *, after: int, heartbeat: float, patience: Patience
+    ) -> None:
+        self.cursor = after
+        """The number of the last frame handed out that has one."""
+        self.is_over = False
+        """Whether the terminal frame was handed out, or is the cursor's."""
+        self._connection, self._operation_id, self._silence = connection, operation_id, 2 * heartbeat
+        self._backoff = Backoff(patience)
+        self._closing_sent = False
+        self._polling = False
+        self._vain = 0
+        self._greeted = False
+        self._running: AsyncGenerator[StreamEvent, None] | None = None
+
+    async def __anext__(self) -> StreamEvent:
+        if self.is_over:
+            raise StopAsyncIteration
+        running = self._running = self._running or self._follow()
+        try:
+            frame = await anext(running)
+        except BaseException:
+            # A generator that was cancelled is exhausted, which must not look like the end of the task.
+            await self.aclose()
+            raise
+        if frame.event in _TERMINAL_FRAMES:
+            await self.aclose()
+        return frame
+
+    async def aclose(self) -> None:
+        """Close the connection. The task goes on; so does iteration, over a new connection, if it is asked to."""
+        running, self._running = self._running, None
+        if running is not None:
+            with anyio.CancelScope(shield=True):
+                await running.aclose()
+
+    async def _follow(self) -> AsyncGenerator[StreamEvent, None]:
+        while not self.is_over:
+            before, polls = self.cursor, self._polling or self._vain >= _VAIN_TRIES
+            trouble: TryLater = AnswerLost("The connection was closed", operation_id=self._operation_id)
+            self._greeted = False
+            try:
+                async with aclosing(self._polled() if polls else self._streamed()) as frames:
+                    async for frame in frames:
+                        if self._is_news(frame):
+                            yield frame
+            except TryLater as error:
+                trouble = error
+            if not self.is_over:
+                await self._bear(trouble, polls, moved=self.cursor != before)
+
+    async def _bear(self, trouble: TryLater, polls: bool, *, moved: bool) -> None:
+        """Draw the conclusions from a connection that ended, and wait before the next."""
+        logger.info("Task %s: %s; resuming after event %d", self._operation_id, trouble.message, self.cursor)
+        if moved:
+            self._vain = 0
+        elif polls:
+            # Whether polls fail or streams do, they have to be tried in turn to find out which works again.
+            self._polling, self._vain = False, _VAIN_TRIES - 1
+        elif isinstance(trouble, Silence | _NoStream | LimitExceeded) or (
+            isinstance(trouble, AnswerLost) and not self._greeted
+        ):
+            self._vain += 1
+            if self._vain >= _VAIN_TRIES:
+                return  # the poll must follow at once: it tells a swallowed stream from an absent server
+        if not await self._backoff.pause(trouble.retry_after):
+            message = f"The server stayed away for too long: {trouble.message}"
+            raise StreamLost(message, operation_id=self._operation_id, cursor=self.cursor) from trouble
+
+    async def _streamed(self) -> AsyncGenerator[StreamEvent, None]:
+        async with AsyncExitStack() as stack:
+            try:
+                with anyio.fail_after(_FIRST_FRAME_WITHIN):
+                    source = await stack.enter_async_context(
+                        self._connection.stream(self._operation_id, after=self.cursor, silence=self._silence)
+                    )
+                    if source.response.status_code == 204:
+                        self.is_over = True
+                        return
+                    await self._check_is_stream(source.response)
+                    received = cast(AsyncGenerator[ServerSentEvent, None], aiter(source))
+                    await stack.enter_async_context(aclosing(received))
+                    sent: ServerSentEvent | None = await anext(received, None)
+            except TimeoutError:
+                raise Silence("The stream stays empty", operation_id=self._operation_id) from None
+            while sent is not None:
+                self._greeted = True
+                self._backoff.succeeded()
+                if sent.retry is not None:
+                    self._backoff.base = sent.retry / 1000
+                if sent.data:
+                    yield self._frame(sent)
+                sent = await anext(received, None)
+
+    async def _check_is_stream(self, response: Response) -> None:
+        content_type = response.headers.get("Content-Type", "")
+        if response.status_code == 200 and content_type.startswith("text/event-stream"):
+            return
+        await response.aread()
+        error = error_of_response(response, self._operation_id)
+        if isinstance(error, AnswerLost) or (isinstance(error, Refused) and error.error_code.startswith("HTTP_")):
+            # Not our server's words. Its tools may be reachable where its stream is not, and they know better.
+            raise _NoStream(
+                f"Asked for a stream, got HTTP {response.status_code} {content_type}",
+                operation_id=self._operation_id,
+                retry_after=getattr(error, "retry_after", None),
+            )
+        raise error
+
+    def _frame(self, sent: ServerSentEvent) -> StreamEvent:
+        try:
+            frame = StreamEvent(id=int(sent.id) if sent.id else None, event=sent.event, data=json.loads(sent.data))
+        except ValueError as error:
+            raise AnswerLost("The stream broke within a frame", operation_id=self._operation_id) from error
+        # To a reader of text/event-stream an id holds until the next one; here it belongs to its own frame.
+        closing = frame.event == "progress" and frame.data.get("status") == TaskStatus.COMPLETED
+        return frame.model_copy(update={"id": None}) if closing or frame.event == "gap" else frame
+
+    async def _polled(self) -> AsyncGenerator[StreamEvent, None]:
+        while True:
+            wait, asked_at = _POLL_WAIT if self._polling else 0.0, anyio.current_time()
+            reply = await self._connection.call(
+                "get_task_progress",
+                {"operation_id": self._operation_id, "since": self.cursor, "wait_seconds": wait},
+                ProgressReply,
+                operation_id=self._operation_id,
+                wait=wait,
+                repeatable=self._polling,  # the first is to tell what works now, not in a second
+            )
+            self._backoff.succeeded()
+            if not self._polling:
+                self._polling = True
+                logger.warning(
+                    "Task %s: the progress stream does not get through to this client; going on by long poll after %d",
+                    self._operation_id,
+                    self.cursor,
+                )
+            for frame in reply.events or ():
+                yield frame
+            if reply.status in TERMINAL_STATUSES and not reply.events:
+                self.is_over = True
+                return
+            if not reply.events and anyio.current_time() - asked_at < _LEAST_POLL_INTERVAL:
+                # A server that does not wait (`max_wait=0`, an open question) must not be asked in a tight loop.
+                await anyio.sleep(_LEAST_POLL_INTERVAL)
+
+    def _is_news(self, frame: StreamEvent) -> bool:
+        if frame.event == "gap":
+            gap = GapData.model_validate(frame.data)
+            # The cursor lay before what is kept, or past the end of a log that was set back.
+            self.cursor = min(max(self.cursor, gap.first_event_id - 1), gap.snapshot.last_event_id)
+            return True
+        if frame.id is None:
+            first, self._closing_sent = not self._closing_sent, True
+            return first
+        if frame.id <= self.cursor:
+            return False
+        self.cursor, self.is_over = frame.id, frame.event in _TERMINAL_FRAMES
+        return True
