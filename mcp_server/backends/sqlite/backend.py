@@ -34,7 +34,7 @@ __all__ = ["SQLiteBackend"]
 LOOK_INTERVAL = 0.04
 """Seconds between two looks whether another process has written."""
 PURGE_TASKS, PURGE_EVENTS = 500, 20_000
-"""What one transaction deletes at most, so that the writer is soon free for others."""
+"""What one `purge` deletes at most, so that the writer is soon free for others."""
 
 
 class SQLiteBackend:
@@ -60,7 +60,7 @@ class SQLiteBackend:
         self._wakeups = Wakeups()
         self._servers: set[Server] = set()
         self._follow = anyio.Event()
-        self._following = anyio.CancelScope()
+        self._following: anyio.CancelScope
         self._missed = False
         self._opened = AsyncExitStack()
 
@@ -69,6 +69,8 @@ class SQLiteBackend:
             stack.callback(self._database.close)
             stack.callback(self._readers.close)
             await anyio.to_thread.run_sync(self._database.open)
+            # A scope belongs to an event loop; a backend is made before there is one.
+            self._following = anyio.CancelScope()
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(self._writer.close)
             tasks.start_soon(self._writer.run)
@@ -141,14 +143,10 @@ class SQLiteBackend:
             self._servers.remove(server)
 
     async def purge(self, now: float) -> int:
-        deleted = 0
-        while True:
-            ids = await self._writer.write(
-                partial(operations.purge, now=now, tasks=PURGE_TASKS, events=PURGE_EVENTS), then=self._purged
-            )
-            if not ids:
-                return deleted
-            deleted += len(ids)
+        deleted = await self._writer.write(
+            partial(operations.purge, now=now, tasks=PURGE_TASKS, events=PURGE_EVENTS), then=self._purged
+        )
+        return len(deleted)
 
     def _committed(self, task: Task) -> None:
         self._wakeups.note(task.id, task.last_event_id)

@@ -1,0 +1,59 @@
+"""The stores the contract suite runs on. A backend joins by one more entry in `STORES`.
+
+A store is known by its address, so that a test can open it a second time, here or in
+another process, as several servers would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp_server.backend import Backend
+from mcp_server.backends.sqlite import SQLiteBackend
+
+LEASE = 1.0
+"""Seconds; short, so that a takeover can be waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreKind:
+    """How to make an empty store and how to open one.
+
+    Args:
+        fresh: gives the address of a store with nothing in it, for the length of the block;
+            it may keep files in the (empty) directory it is given.
+        connect: a backend that is not yet entered, on the store with this address.
+    """
+
+    fresh: Callable[[Path], AbstractAsyncContextManager[str]]
+    connect: Callable[[str, float], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store that is there. `open` gives each caller a backend of its own on it."""
+
+    kind: str
+    address: str
+
+    def open(self, *, lease: float = LEASE) -> Backend:
+        return STORES[self.kind].connect(self.address, lease)
+
+
+@asynccontextmanager
+async def open_store(kind: str, directory: Path) -> AsyncIterator[Store]:
+    async with STORES[kind].fresh(directory) as address:
+        yield Store(kind, address)
+
+
+@asynccontextmanager
+async def _fresh_sqlite(directory: Path) -> AsyncIterator[str]:
+    yield str(directory / "tasks.db")
+
+
+STORES: dict[str, StoreKind] = {
+    "sqlite": StoreKind(fresh=_fresh_sqlite, connect=lambda address, lease: SQLiteBackend(address, lease=lease)),
+}

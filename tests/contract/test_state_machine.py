@@ -1,0 +1,235 @@
+"""The seam against a model: random steps from two instances, compared with plain dictionaries.
+
+The model keeps each task as it should be stored and its whole log. Every rule acts on the
+store and on the model and compares the answers; the invariants look at what is there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from mcp_server.backend import Backend
+from mcp_server.errors import Conflict
+from mcp_server.task import TRANSITIONS, Event, Kind, Status, Task
+
+from .stores import STORES, open_store
+from .tasks import moved, queued
+
+T = TypeVar("T")
+
+OWNERS, TYPES, KEYS = ["", "ann"], ["a", "b"], [None, "k1", "k2"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+class Seam(RuleBasedStateMachine):
+    kind: str
+
+    seen: Bundle[Task] = Bundle("seen")
+    """Tasks as some caller once saw them: mostly stale by the time they are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: dict[str, Task] = {}
+        self.logs: dict[str, list[Event]] = {}
+        self._open = ExitStack()
+
+    @initialize()
+    def open(self) -> None:
+        self.portal = self._open.enter_context(start_blocking_portal("asyncio"))
+        directory = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        store = self._open.enter_context(self.portal.wrap_async_context_manager(open_store(self.kind, directory)))
+        self.instances = [
+            self._open.enter_context(self.portal.wrap_async_context_manager(store.open())) for _ in range(2)
+        ]
+
+    def teardown(self) -> None:
+        self._open.close()
+
+    def on(self, instance: int, call: Callable[[Backend], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await call(self.instances[instance])
+
+        return self.portal.call(run)
+
+    instance = st.integers(0, 1)
+
+    @rule(
+        target=seen,
+        instance=instance,
+        owner=st.sampled_from(OWNERS),
+        type=st.sampled_from(TYPES),
+        key=st.sampled_from(KEYS),
+        priority=st.integers(0, 9),
+        value=VALUES,
+    )
+    def create(self, instance: int, owner: str, type: str, key: str | None, priority: int, value: Any) -> Task:
+        task, events = queued(
+            owner=owner,
+            type=type,
+            idempotency_key=key,
+            priority=priority,
+            arguments={"v": value},
+            metadata={"v": value},
+        )
+        got = self.on(instance, lambda backend: backend.create(task, events))
+        holders = [
+            held
+            for held in self.tasks.values()
+            if key is not None and (held.owner, held.idempotency_key) == (owner, key) and held.expires_at is None
+        ]
+        if holders:
+            assert [got] == holders
+            return got
+        assert got == task
+        self.tasks[task.id], self.logs[task.id] = task, events
+        return task
+
+    @rule(target=seen, instance=instance, before=seen)
+    def load(self, instance: int, before: Task) -> Task:
+        """The caller looks again, and sees what the model has."""
+        got = self.on(instance, lambda backend: backend.load(before.id))
+        assert got == self.tasks.get(before.id)
+        return got or before
+
+    @rule(target=seen, instance=instance, before=seen, data=st.data(), value=VALUES, durable=st.booleans())
+    def commit(self, instance: int, before: Task, data: st.DataObject, value: Any, durable: bool) -> Task:
+        """Some steps on from what the caller saw; refused if that is not what is stored."""
+        after, events = before, []
+        for _ in range(data.draw(st.integers(1, 4))):
+            kinds = [kind for status, kind in TRANSITIONS if status == after.status and kind is not Kind.QUEUED]
+            if not kinds:
+                break
+            kind = data.draw(st.sampled_from(kinds))
+            facts = {Kind.COMPLETED: {"output": value}, Kind.CHECKPOINT: {"state": value}, Kind.OUTPUT: {"data": value}}
+            # Everything that ends in this model has expired: what holds a key is what lives.
+            ends = {"expires_at": time.time() - 1} if kind in _ENDING else {}
+            after, more = moved(after, kind, **facts.get(kind, {}), **ends)
+            events += more
+        if not events:
+            return before
+        if data.draw(st.booleans()):
+            after = replace(after, first_event_id=data.draw(st.integers(after.first_event_id, after.last_event_id)))
+        stored = self.tasks.get(before.id)
+        fresh = stored is not None and stored.last_event_id == before.last_event_id
+
+        async def step(backend: Backend) -> bool:
+            try:
+                await backend.commit(before, after, events, durable=durable)
+            except Conflict:
+                return False
+            return True
+
+        assert self.on(instance, step) == fresh
+        if not fresh:
+            return before
+        self.tasks[before.id] = after
+        self.logs[before.id] = [e for e in self.logs[before.id] + events if e.number >= after.first_event_id]
+        return after
+
+    @rule(instance=instance, task=seen, after=st.integers(0, 20), limit=st.integers(1, 20))
+    def read(self, instance: int, task: Task, after: int, limit: int) -> None:
+        got = self.on(instance, lambda backend: backend.read(task.id, after, limit))
+        assert list(got) == [event for event in self.logs.get(task.id, []) if event.number > after][:limit]
+
+    @rule(
+        instance=instance,
+        owner=st.sampled_from(OWNERS),
+        status=st.none() | st.sampled_from(Status),
+        type=st.none() | st.sampled_from(TYPES),
+        limit=st.integers(1, 4),
+    )
+    def list(self, instance: int, owner: str, status: Status | None, type: str | None, limit: int) -> None:
+        async def all_pages(backend: Backend) -> Sequence[Task]:
+            page = await backend.list(owner=owner, status=status, task_type=type, limit=limit, cursor=None)
+            found = [*page.tasks]
+            while page.next_cursor is not None:
+                page = await backend.list(
+                    owner=owner, status=status, task_type=type, limit=limit, cursor=page.next_cursor
+                )
+                found += page.tasks
+            return found
+
+        assert self.on(instance, all_pages) == [
+            task
+            for task in reversed(self.tasks.values())
+            if task.owner == owner and status in (None, task.status) and type in (None, task.type)
+        ]
+
+    @rule(instance=instance, task=seen)
+    def queue_position(self, instance: int, task: Task) -> None:
+        stored = self.tasks.get(task.id)
+        order = sorted(
+            (held for held in self.tasks.values() if held.status is Status.QUEUED), key=lambda held: -held.priority
+        )
+        expected = order.index(stored) if stored in order else None
+        assert self.on(instance, lambda backend: backend.queue_position(task)) == expected
+
+    @rule(instance=instance, task=seen)
+    def wait(self, instance: int, task: Task) -> None:
+        """A wait for what is there, or for a task that is gone, returns."""
+        stored = self.tasks.get(task.id)
+        after = stored.last_event_id - 1 if stored else task.last_event_id
+        self.on(instance, lambda backend: backend.wait(task.id, after))
+
+    @rule(instance=instance)
+    def purge(self, instance: int) -> None:
+        gone = [task.id for task in self.tasks.values() if task.expires_at is not None]
+        deleted = 0
+        while count := self.on(instance, lambda backend: backend.purge(time.time())):
+            deleted += count
+        assert deleted == len(gone)
+        for task_id in gone:
+            del self.tasks[task_id], self.logs[task_id]
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        for instance in range(len(getattr(self, "instances", []))):
+            counted = self.on(instance, lambda backend: backend.counts())
+            assert counted == {s: sum(task.status is s for task in self.tasks.values()) for s in Status}
+
+    @invariant()
+    def logs_have_no_holes(self) -> None:
+        async def numbers(backend: Backend) -> dict[str, Sequence[int]]:
+            return {task_id: [event.number for event in await backend.read(task_id, 0, 1000)] for task_id in self.logs}
+
+        if self.tasks:
+            expected = {task.id: [*range(task.first_event_id, task.last_event_id + 1)] for task in self.tasks.values()}
+            assert self.on(0, numbers) == expected
+
+
+_ENDING = {Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED}
+
+
+@pytest.mark.parametrize("kind", sorted(STORES))
+def test_the_store_is_what_the_model_says_after_any_steps(kind: str) -> None:
+    """Random creates, steps from stale and fresh tasks, reads, lists and purges from two instances agree with it."""
+    machine = type(f"{kind.title()}Seam", (Seam,), {"kind": kind})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
