@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_server.backend import Backend
+from mcp_server.backends.redis import RedisBackend
 from mcp_server.backends.sqlite import SQLiteBackend
+
+from ..redis.server import redis_server
 
 LEASE = 1.0
 """Seconds; short, so that a takeover can be waited for."""
@@ -54,6 +57,13 @@ async def _fresh_sqlite(directory: Path) -> AsyncIterator[str]:
     yield str(directory / "tasks.db")
 
 
+@asynccontextmanager
+async def _fresh_redis(directory: Path) -> AsyncIterator[str]:
+    with redis_server(directory / "redis") as server:
+        yield server.url
+
+
 STORES: dict[str, StoreKind] = {
     "sqlite": StoreKind(fresh=_fresh_sqlite, connect=lambda address, lease: SQLiteBackend(address, lease=lease)),
+    "redis": StoreKind(fresh=_fresh_redis, connect=lambda address, lease: RedisBackend(address, lease=lease)),
 }

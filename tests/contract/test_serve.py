@@ -47,7 +47,7 @@ class Finishing:
     """A handler that finishes what it is given, and notes order and how many ran at once."""
 
     def __init__(self, backend: Backend, expected: int) -> None:
-        self._backend, self._expected = backend, expected
+        self._backend, self._left = backend, expected
         self.given: list[str] = []
         self.finished = anyio.Event()
         self._running: Counter[str] = Counter()
@@ -64,7 +64,8 @@ class Finishing:
             await self._backend.counts()
         await finish(self._backend, task_id)
         self._running[task.owner] -= 1
-        if len(self.given) == self._expected:
+        self._left -= 1
+        if not self._left:
             self.finished.set()
 
 
