@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, overload
 from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
 from mcp.server.auth.routes import build_resource_metadata_url
 from mcp.server.mcpserver import MCPServer
+from mcp.server.streamable_http import EventStore
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -201,19 +202,28 @@ class LongTaskServer(MCPServer[Any]):
 
     # HTTP.
 
-    def http_app(self) -> Starlette:
+    def http_app(self, *, event_store: EventStore | None = None, retry_interval: int | None = None) -> Starlette:
         """One ASGI application: `/mcp`, `/progress/…`, `/health`, and the SDK's custom and auth routes.
 
         It runs the server in its own lifespan. Mounted into another application, whose
         framework does not run the lifespans of what it mounts, the outer one has to:
         `FastAPI(lifespan=server.lifespan)`.
+
+        Args:
+            event_store: keeps what was sent on the MCP streams of sessions, so that a client of a
+                handshake-era revision can reconnect to an open call. Tasks need none: their log is the store.
+            retry_interval: milliseconds after which such a client should reconnect.
         """
         settings = self.engine.settings
         security = _security(settings)
         sdk = self.streamable_http_app(transport_security=security)
         server = self.session_manager.app
         self._endpoint = MCPEndpoint(
-            server, security=security, max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes)
+            server,
+            security=security,
+            max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes),
+            event_store=event_store,
+            retry_interval=retry_interval,
         )
         guarded: list[BaseRoute] = [
             Route("/mcp", endpoint=self._endpoint),

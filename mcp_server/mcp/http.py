@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
+from mcp.server.streamable_http import MCP_SESSION_ID_HEADER, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
@@ -35,10 +35,21 @@ _JSON_SESSION = "json-"
 class MCPEndpoint:
     """An ASGI application for one MCP server."""
 
-    def __init__(self, server: Server[Any], *, security: TransportSecuritySettings | None, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        server: Server[Any],
+        *,
+        security: TransportSecuritySettings | None,
+        max_body_bytes: int,
+        event_store: EventStore | None = None,
+        retry_interval: int | None = None,
+    ) -> None:
         def manager(*, stateless: bool, json: bool) -> StreamableHTTPSessionManager:
+            has_streams = not stateless and not json
             return StreamableHTTPSessionManager(
                 server,
+                event_store=event_store if has_streams else None,
+                retry_interval=retry_interval if has_streams else None,
                 stateless=stateless,
                 json_response=json,
                 security_settings=security,
