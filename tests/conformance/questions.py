@@ -74,7 +74,9 @@ ENUMS: dict[str, Any] = {
 async def sampling(prompt: str, ctx: Context) -> str:
     """Have the caller's model complete a prompt."""
     message = SamplingMessage(role="user", content=TextContent(text=prompt))
-    answer = await ctx.request_context.session.create_message([message], max_tokens=100)
+    answer = await ctx.request_context.session.create_message(
+        [message], max_tokens=100, related_request_id=ctx.request_id
+    )
     content = answer.content
     return f"LLM response: {content.text if isinstance(content, TextContent) else content}"
 

@@ -66,9 +66,9 @@ async def multi_input(*, task: TaskContext) -> str:
 
 
 def add_task_types(server: LongTaskServer) -> None:
-    server.task(greet, mode="never")
+    server.task(mode="never")(greet)
     server.task(slow_compute)
-    server.task(failing_job, mode="required")
+    server.task(mode="required")(failing_job)
     server.task(protocol_error_job)
     server.task(confirm_delete)
     server.task(multi_input)
