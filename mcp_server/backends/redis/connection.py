@@ -1,0 +1,198 @@
+"""Clients for every kind of Redis URL, and the one place where Redis's errors get their meaning.
+
+Everything that means "not now" (no connection, no answer, full, loading, read-only,
+not allowed) leaves this module as `Unavailable`. Any other refusal is a mistake of
+ours and stays what it is. Commands that may be repeated are repeated for a moment, so
+that a connection that went stale in the pool is nobody's concern.
+
+Knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import anyio
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, NoScriptError, RedisClusterException, RedisError, TimeoutError
+from redis.retry import Retry
+
+from ...errors import ConfigurationError, Unavailable
+from .scripts import Script
+
+__all__ = ["SCHEMES", "Connection", "SyncConnection", "error_meaning", "shown"]
+
+SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+
+ANSWER = 5.0
+"""Seconds Redis may take for an answer."""
+CONNECT = 3.0
+CONNECTIONS = 64
+"""Per process; who needs one more waits for one to come free."""
+PAUSES = (0.02, 0.2)
+"""Seconds before a repeatable command is tried again."""
+
+_LOST = (ConnectionError, TimeoutError, RedisClusterException, OSError)
+# Redis 6.2 wraps the error of a script's command in one of its own, so the word is looked for anywhere.
+_NOT_NOW = re.compile(
+    r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|NOAUTH|WRONGPASS|NOPERM|NEWER)\b"
+)
+
+
+def shown(url: str) -> str:
+    """The URL without its password, for messages."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+def error_meaning(error: BaseException) -> Unavailable | None:
+    """`Unavailable` if the same command may succeed later, None if it is a mistake of ours."""
+    if isinstance(error, RedisError) and (word := _NOT_NOW.search(str(error))):
+        text = {
+            "OOM": "Redis is full and cannot store it",
+            "NEWER": "A newer version upgraded this store; this process has to be replaced",
+        }.get(word[0], f"Redis refuses: {error}")
+        return Unavailable(text)
+    if isinstance(error, _LOST):
+        return Unavailable(f"Redis does not answer: {error}")
+    return None
+
+
+@contextmanager
+def _meant() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        meaning = error_meaning(error)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+def _is_cluster(url: str) -> bool:
+    return urlsplit(url).scheme.endswith("+cluster")
+
+
+def _plain(url: str) -> str:
+    return url.replace("+cluster", "", 1)
+
+
+class Connection:
+    """The event loop's connections to one store. An async context manager."""
+
+    def __init__(self, url: str) -> None:
+        if urlsplit(url).scheme not in SCHEMES:
+            raise ConfigurationError(f"The backend URL must begin with one of {', '.join(SCHEMES)}, got {shown(url)!r}")
+        self.url = url
+        # RESP2: pub/sub messages then come the same way from every server and client version.
+        options: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT}
+        once = AsyncRetry(NoBackoff(), 0)
+        try:
+            if _is_cluster(url):
+                self._client: Any = redis.asyncio.RedisCluster.from_url(
+                    _plain(url), socket_timeout=ANSWER, max_connections=CONNECTIONS, **options
+                )
+            else:
+                pool = redis.asyncio.BlockingConnectionPool.from_url(
+                    url, max_connections=CONNECTIONS, timeout=ANSWER, socket_timeout=ANSWER, retry=once, **options
+                )
+                self._client = redis.asyncio.Redis.from_pool(pool)
+        except ValueError as error:
+            raise ConfigurationError(f"Not a usable Redis URL: {shown(url)!r}: {error}") from None
+        self._options = {**options, "retry": once}
+
+    async def aclose(self) -> None:
+        # What is wrong with a connection does not matter any more.
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT):
+            with suppress(RedisError, OSError):
+                await self._client.aclose()
+
+    async def command(self, *command: Any, repeat: bool = True) -> Any:
+        """Send one command. `repeat` says that sending it twice does no harm.
+
+        Raises:
+            Unavailable: there is no telling whether it was done.
+        """
+        for pause in PAUSES if repeat else ():
+            try:
+                return await self._client.execute_command(*command)
+            except _LOST:
+                await anyio.sleep(pause)
+            except RedisError as error:
+                raise error_meaning(error) or error from error
+        with _meant():
+            return await self._client.execute_command(*command)
+
+    async def run(self, script: Script, root: str, *arguments: Any, repeat: bool = True) -> Any:
+        """Run a script; atomic."""
+        try:
+            return await self.command("EVALSHA", script.sha, 1, root, *arguments, repeat=repeat)
+        except NoScriptError:
+            return await self.command("EVAL", script.source, 1, root, *arguments, repeat=repeat)
+
+    async def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands that only read, together; their answers. Not atomic."""
+        for pause in (*PAUSES, None):
+            try:
+                async with self._client.pipeline(transaction=False) as pipeline:
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                    return list(await pipeline.execute())
+            except (RedisError, OSError) as error:
+                if pause is None or not isinstance(error, _LOST):
+                    raise error_meaning(error) or error from error
+                await anyio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def pubsub_client(self) -> redis.asyncio.Redis:
+        """A client of its own for one subscriber; reads on it may take forever."""
+        if not _is_cluster(self.url):
+            return redis.asyncio.Redis.from_url(self.url, socket_timeout=None, **self._options)
+        # Any node hears every message of a cluster.
+        await self._client.initialize()
+        node = self._client.get_random_node()
+        credentials = urlsplit(self.url)
+        return redis.asyncio.Redis(
+            host=node.host,
+            port=node.port,
+            username=credentials.username,
+            password=credentials.password,
+            ssl=credentials.scheme.startswith("rediss"),
+            socket_timeout=None,
+            **self._options,
+        )
+
+
+class SyncConnection:
+    """One connection for a thread that must go on while the event loop is blocked."""
+
+    def __init__(self, url: str, answer: float) -> None:
+        cluster = _is_cluster(url)
+        kind: Any = redis.RedisCluster if cluster else redis.Redis
+        options: dict[str, Any] = {} if cluster else {"retry": Retry(NoBackoff(), 0)}
+        options |= {"protocol": 2, "socket_timeout": answer, "socket_connect_timeout": answer}
+        self._open: Callable[[], Any] = lambda: kind.from_url(_plain(url), **options)
+        self._client: Any = None
+
+    def run(self, script: Script, root: str, *arguments: Any) -> Any:
+        """Run a script. Raises Unavailable."""
+        with _meant():
+            # A cluster client connects when it is made, so it is made here and not before.
+            self._client = self._client or self._open()
+            try:
+                return self._client.execute_command("EVALSHA", script.sha, 1, root, *arguments)
+            except NoScriptError:
+                return self._client.execute_command("EVAL", script.source, 1, root, *arguments)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()

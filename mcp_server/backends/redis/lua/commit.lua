@@ -1,0 +1,49 @@
+-- needs: store queue
+-- Replace a task's record and append events if nobody else did meanwhile: 1, or 0 if somebody did.
+-- ARGV: program, id, version before, version after, digest of the events, status, not_before (ms),
+-- first event to keep (0: drop none), seconds to keep the task (0: it is not over), expires_at (s),
+-- fields of the record (their number, then name and value each), events (number and bytes each)
+local id, before, after, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local status, not_before, first_event = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local keep, expires_at = tonumber(ARGV[9]), ARGV[10]
+local fields = tonumber(ARGV[11])
+local task = key('task', id)
+
+if is_newer() then
+    return redis.error_reply(NEWER)
+end
+local stored = redis.call('HMGET', task, 'version', 'digest', 'status', 'order', 'type', 'owner', 'idempotency')
+if stored[1] ~= before then
+    -- The first answer was lost and the caller asks again.
+    return (stored[1] == after and stored[2] == digest) and 1 or 0
+end
+local was, order, type, owner, idempotency = stored[3], stored[4], stored[5], stored[6], stored[7]
+
+redis.call('HSET', task, 'version', after, 'digest', digest, 'status', status, 'not_before', not_before,
+    unpack(ARGV, 12, 11 + 2 * fields))
+append(id, 12 + 2 * fields)
+if first_event > 0 then
+    redis.call('XTRIM', key('log', id), 'MINID', first_event .. '-0')
+end
+if was ~= status then
+    list(order, type, owner, was, status)
+    if was == 'queued' then
+        dequeue(order, type, owner)
+    elseif status == 'queued' and not holder(id) then
+        -- While its claim lasts it is not given to anybody else: the release queues it.
+        if queue_at(order, type, owner, not_before, clock()) then
+            wake('work', type)
+        end
+    end
+end
+if keep > 0 then
+    redis.call('HSET', task, 'expires_at', expires_at)
+    redis.call('ZADD', key('expiry'), expires_at, table.concat({ status, type, owner, idempotency, order }, ' '))
+    redis.call('PEXPIRE', task, keep * 1000)
+    redis.call('PEXPIRE', key('log', id), keep * 1000)
+    if idempotency ~= '' and redis.call('GET', key('idempotency', owner, idempotency)) == id then
+        redis.call('PEXPIRE', key('idempotency', owner, idempotency), keep * 1000)
+    end
+end
+wake('event:' .. id, after)
+return 1

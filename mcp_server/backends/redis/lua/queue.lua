@@ -1,0 +1,95 @@
+-- Prelude of the scripts that queue or claim: what waits, and who has been given what.
+--
+-- `queue` holds every due task in order. `queue:type:owner` holds one owner's, and
+-- `heads:type` the first of each owner ("order owner"), so that a claim that must pass over owners who
+-- are at their limit looks at one entry per owner however much that owner has waiting.
+-- `delayed` holds what is not due yet, by its time. `claims` holds leases by their end,
+-- `holders` the token, carrier, type and owner of each, `running` how many there are.
+local function requeue_head(type, owner, before)
+    local after = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
+    if before ~= after then
+        if before then
+            redis.call('ZREM', key('heads', type), before .. ' ' .. owner)
+        end
+        if after then
+            redis.call('ZADD', key('heads', type), 0, after .. ' ' .. owner)
+        end
+    end
+end
+
+local function enqueue(order, type, owner)
+    local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
+    redis.call('ZADD', key('queue'), 0, order)
+    redis.call('ZADD', key('queue', type, owner), 0, order)
+    requeue_head(type, owner, head)
+end
+
+local function dequeue(order, type, owner)
+    redis.call('ZREM', key('delayed'), order)
+    if redis.call('ZREM', key('queue'), order) == 1 then
+        local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
+        redis.call('ZREM', key('queue', type, owner), order)
+        requeue_head(type, owner, head)
+    end
+end
+
+-- `due` in milliseconds. True if the task may be claimed at once.
+local function queue_at(order, type, owner, due, now)
+    if due > now then
+        redis.call('ZADD', key('delayed'), due, order)
+        return false
+    end
+    enqueue(order, type, owner)
+    return true
+end
+
+local function claim(id, token, carrier, type, owner, deadline)
+    redis.call('ZADD', key('claims'), deadline, id)
+    redis.call('HSET', key('holders'), id, table.concat({ token, carrier, type, owner }, ' '))
+    redis.call('HINCRBY', key('running'), 'type:' .. type, 1)
+    redis.call('HINCRBY', key('running'), 'owner:' .. owner, 1)
+end
+
+-- token, carrier, type, owner; nothing if the task is not claimed
+local function holder(id)
+    local held = redis.call('HGET', key('holders'), id)
+    if held then
+        return string.match(held, '^(%S+) (%S+) (%S+) (%S*)$')
+    end
+end
+
+local function count_down(field)
+    if redis.call('HINCRBY', key('running'), field, -1) <= 0 then
+        redis.call('HDEL', key('running'), field)
+    end
+end
+
+local function drop_claim(id)
+    local token, _, type, owner = holder(id)
+    redis.call('ZREM', key('claims'), id)
+    if token then
+        redis.call('HDEL', key('holders'), id)
+        count_down('type:' .. type)
+        count_down('owner:' .. owner)
+    end
+end
+
+-- Put a task nobody holds any more back into the queue, unless it is over.
+-- `pause`: milliseconds a task waits whose handler gave up without queueing it again.
+local function give_back(id, pause, now)
+    local stored = redis.call('HMGET', key('task', id), 'order', 'type', 'owner', 'status', 'not_before', 'expires_at')
+    if stored[1] and not stored[6] then
+        local due = stored[4] == 'queued' and tonumber(stored[5]) or now + pause
+        queue_at(stored[1], stored[2], stored[3], due, now)
+    end
+end
+
+-- After a silence of the whole fleet (Redis was away, or full) nobody can tell who died
+-- in it: holders get half a lease to come back before anything is taken from them.
+local function pulse(now, lease)
+    local last = tonumber(redis.call('HGET', root, 'pulse') or now)
+    if now - last > lease / 2 then
+        redis.call('HSET', root, 'reap_from', now + lease / 2)
+    end
+    redis.call('HSET', root, 'pulse', now)
+end
