@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 
 from .errors import TaskError
 
-__all__ = ["clean", "to_text"]
+__all__ = ["clean", "storable", "to_text"]
 
 
 def clean(value: Any, what: str, max_bytes: int) -> Any:
@@ -46,6 +46,11 @@ def clean(value: Any, what: str, max_bytes: int) -> Any:
             retry=False,
         )
     return plain
+
+
+def storable(value: object) -> str:
+    """A short text for people (a message, a name) out of whatever was given, without what UTF-8 cannot hold."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def to_text(value: Any) -> str:

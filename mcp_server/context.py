@@ -7,6 +7,7 @@ a `Channel`; what becomes of the facts is none of their business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ class _Span:
         return self._reached, min(self._high, self._reached + size * weight / 100.0), self._opened, None
 
     def _facts(self, current: float | None, total: float | None, message: str | None) -> dict[str, Any]:
+        current, total = _number(current), _number(total)
         share = None
         if current is not None and total is not None and total > 0:
             share = min(1.0, max(0.0, current / total))
@@ -118,12 +120,8 @@ class _Span:
         stage = None
         if self._path:
             done = 100.0 * (self._reached - self._low) / ((self._high - self._low) or 1.0)
-            stage = {
-                "name": "/".join(self._path),
-                "index": self._index,
-                "count": self._count,
-                "progress": round(done, 3),
-            }
+            name = "/".join(self._path)
+            stage = {"name": name, "index": self._index, "count": self._count, "progress": round(done, 3)}
         return {
             "progress": self._reached if share is not None or self._path else None,
             "message": message,
@@ -355,6 +353,14 @@ class SyncTaskContext(_TaskFacts, SyncStage):
         except TimeoutError:
             return _timed_out(message, default)
         return _accepted(message, schema, response)
+
+
+def _number(value: float | None) -> float | None:
+    """A plain finite number, also from a Decimal or a numpy scalar; None for what is not finite."""
+    if value is None or type(value) is int:
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def elicitation(message: str, schema: type[BaseModel] | Mapping[str, Any] | None) -> dict[str, Any]:

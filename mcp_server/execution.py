@@ -25,7 +25,7 @@ import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
 from .backend import Backend
-from .clean import clean
+from .clean import clean, storable
 from .context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
 from .errors import Conflict, InvalidArgument, TaskError, Unavailable
 from .registry import TaskType
@@ -96,7 +96,8 @@ class Execution:
         if self._ended or (self._stop and self.type.runner != "async"):
             raise TaskCancelled(self._stop or "the attempt is over")
         if kind is Kind.OUTPUT:
-            facts = {**facts, "data": clean(facts["data"], "output event", self._settings.max_event_bytes)}
+            topic = None if facts["topic"] is None else storable(facts["topic"])
+            facts = {"topic": topic, "data": clean(facts["data"], "output event", self._settings.max_event_bytes)}
         elif kind is Kind.CHECKPOINT:
             facts = {"state": clean(facts["state"], "checkpoint", self._settings.max_event_bytes)}
         elif kind is Kind.PROGRESS:
@@ -279,22 +280,17 @@ class Execution:
         try:
             arguments = self.type.bind(self.task.arguments)
             output = clean(await self._call(arguments, context), "result", self._settings.max_event_bytes)
-            return Kind.COMPLETED, {"output": output, "message": context.summary, "expires_at": self._expiry()}
-        except InvalidArgument as error:
-            return self._failed(TaskError(error.message, code=error.code, details=error.details, retry=False))
-        except TaskError as error:
-            return self._stopped_end() if self._stop else self._failed(error)
-        except Exception:
-            return self._stopped_end() if self._stop else self._failed(self._incident())
-        except TaskCancelled:
-            return self._stopped_end() if self._stop else self._failed(self._incident())
-        except SystemExit as error:
-            return self._failed(TaskError(f"The function called exit({error.code!r})", code="EXIT"))
+            summary = None if context.summary is None else storable(context.summary)
+            return Kind.COMPLETED, {"output": output, "message": summary, "expires_at": self._expiry()}
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             # Nobody cancelled us: the function raised the exception itself.
             return self._failed(self._incident())
+        except BaseException as raised:  # whatever a function raises, the server goes on
+            if anyio.current_effective_deadline() == -math.inf and self._stop is None:
+                self._stop = "shutdown"
+            return self._stopped_end() if self._stop else self._failed(self._as_task_error(only(raised)))
 
     async def _call(self, arguments: dict[str, Any], context: TaskContext | SyncTaskContext) -> Any:
         if self.type.context_parameter is not None:
@@ -308,17 +304,32 @@ class Execution:
                 assert isinstance(context, SyncTaskContext)
                 return await run_in_process(self.type, self.task.arguments, context, self._stopping)
 
+    def _as_task_error(self, raised: BaseException) -> TaskError:
+        match raised:
+            case TaskError():
+                return raised
+            case InvalidArgument():
+                return TaskError(raised.message, code=raised.code, details=raised.details, retry=False)
+            case SystemExit():
+                return TaskError(f"The function called exit({raised.code!r})", code="EXIT")
+            case _:
+                return self._incident()
+
     def _incident(self) -> TaskError:
         incident = uuid.uuid4().hex[:12]
         logger.exception("task %s (%s) failed, incident %s", self.task.id, self.type.name, incident)
         return TaskError(f"The task failed unexpectedly (incident {incident})", details={"incident": incident})
 
     def _failed(self, error: TaskError) -> tuple[Kind, dict[str, Any]]:
-        policy = self.type.policy
+        policy, message = self.type.policy, storable(error.message)
         if error.retry and self.task.failures < policy.retries:
             delay = policy.backoff(self.task.failures + 1)
-            return Kind.RETRYING, {"cause": "failed", "message": error.message, "not_before": time.time() + delay}
-        return failure(error.code, error.message, error.details, self._expiry())
+            return Kind.RETRYING, {"cause": "failed", "message": message, "not_before": time.time() + delay}
+        try:
+            details = clean(error.details, "details", self._settings.max_event_bytes)
+        except TaskError as unclean:
+            details = {"dropped": unclean.message}
+        return failure(storable(error.code), message, details, self._expiry())
 
     def _stopped_end(self) -> tuple[Kind, dict[str, Any]]:
         if self._stop == "timeout":
@@ -329,11 +340,10 @@ class Execution:
         return Kind.CANCELLED, {"reason": self.task.reason, "expires_at": self._expiry()}
 
     async def _finish(self, kind: Kind, facts: dict[str, Any]) -> None:
-        """Record the end, after everything reported before it. Does nothing when it is recorded already."""
-        if self._ended:
-            return
-        self._ended = True
-        self._append(kind, facts)
+        """Record the end, after everything reported before it; of several ends the first one counts."""
+        if not self._ended:
+            self._ended = True
+            self._append(kind, facts)
         await self._flush(durable=True)
 
     def _expiry(self) -> float:
@@ -346,6 +356,13 @@ def failure(code: str, message: str, details: Mapping[str, Any], expires_at: flo
     return Kind.FAILED, {"error": error, "expires_at": expires_at}
 
 
+def only(error: BaseException) -> BaseException:
+    """What a task group of the function's own wrapped, if it is a single exception."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def trimmed(task: Task, max_events: int) -> Task:
     """The task with its oldest events given up once it holds a tenth more than it may."""
     if task.last_event_id - task.first_event_id < max_events * 1.1:
@@ -356,13 +373,15 @@ def trimmed(task: Task, max_events: int) -> Task:
 
 
 def _sound_progress(facts: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
-    message = facts["message"]
-    if message is not None and len(message) > max_bytes:
-        raise TaskError(
-            f"The progress message has {len(message)} characters; at most {max_bytes} are kept", code="TOO_LARGE"
-        )
-    for name in ("progress", "current", "total"):
-        value = facts[name]
-        if value is not None and not math.isfinite(value):
-            facts = {**facts, name: None}
-    return facts
+    message, stage = facts["message"], facts["stage"]
+    if message is not None:
+        message = storable(message)
+        if len(message) > max_bytes:
+            raise TaskError(
+                f"The progress message has {len(message)} characters; at most {max_bytes} are kept",
+                code="TOO_LARGE",
+                retry=False,
+            )
+    if stage is not None:
+        stage = {**stage, "name": storable(stage["name"])}
+    return {**facts, "message": message, "stage": stage}

@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -30,9 +31,28 @@ if TYPE_CHECKING:
 
 __all__ = ["run_async", "run_in_process", "run_in_thread"]
 
+EXIT_SECONDS = 1.0
+"""How long a process may take to exit once its function has ended."""
+
 
 async def run_async(function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]) -> Any:
-    return await function(**arguments)
+    """Run in an asyncio task of its own, so that a function that cancels "the current task" ends nobody else's."""
+    result: list[Any] = []
+    failure: list[BaseException] = []
+
+    async def body() -> None:
+        try:
+            result.append(await function(**arguments))
+        except BaseException as error:  # SystemExit too: asyncio would end the event loop with it
+            failure.append(error)
+
+    # A function that was cancelled and returns a result all the same has a result.
+    with suppress(anyio.get_cancelled_exc_class()):
+        async with anyio.create_task_group() as own:
+            own.start_soon(body)
+    if failure:
+        raise failure[0]
+    return result[0]
 
 
 async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], *, name: str) -> Any:
@@ -90,6 +110,9 @@ async def run_in_process(
             await _send(process, order)
             end = await _converse(process, context)
             tasks.cancel_scope.cancel()
+        # It has said its last word. To kill a process that is ending by itself can lose its exit code.
+        with anyio.move_on_after(EXIT_SECONDS):
+            await process.wait()
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
