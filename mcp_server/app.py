@@ -32,6 +32,7 @@ from .mcp.owner import owner_of_request
 from .mcp.tools import LongTaskTools
 from .registry import Policy, Registry, TaskMode, TaskType
 from .settings import Settings
+from .web.feed import Feeds
 from .web.routes import health_route, progress_routes
 
 __all__ = ["LongTaskServer", "package_version"]
@@ -80,6 +81,7 @@ class LongTaskServer(MCPServer[Any]):
         self._state: Any = {}
         self._is_running = False
         self._endpoint: MCPEndpoint | None = None
+        self._feeds: Feeds | None = None
         mcp.setdefault("version", package_version())
         mcp["tools"] = [*LongTaskTools(self.engine).tools(), *mcp.get("tools", ())]
         super().__init__(name, lifespan=self._connection_lifespan, **mcp)
@@ -225,9 +227,10 @@ class LongTaskServer(MCPServer[Any]):
             event_store=event_store,
             retry_interval=retry_interval,
         )
+        self._feeds = Feeds(self.engine.backend, settings.heartbeat)
         guarded: list[BaseRoute] = [
             Route("/mcp", endpoint=self._endpoint),
-            *progress_routes(self.engine, owner=_owner),
+            *progress_routes(self.engine, self._feeds, owner=_owner),
         ]
         return Starlette(
             routes=[
@@ -238,6 +241,11 @@ class LongTaskServer(MCPServer[Any]):
             middleware=[*_cors(settings), *sdk.user_middleware],
             lifespan=self.lifespan,
         )
+
+    def close_streams(self) -> None:
+        """End open progress streams, and those still to come; what a host calls as soon as it begins to stop."""
+        if self._feeds is not None:
+            self._feeds.close()
 
     def _requiring_auth(self, app: ASGIApp) -> ASGIApp:
         if (auth := self.settings.auth) is None:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -46,7 +47,7 @@ class _Pipe:
             if "stop" in message:
                 self._stopped = True
             self._replies.put(message)
-        os._exit(1)
+        _end_all()
 
     def say(self, **message: Any) -> None:
         line = json.dumps(message).encode() + b"\n"
@@ -87,7 +88,17 @@ class _Pipe:
         raise NotImplementedError("a process runs plain functions")
 
 
+def _end_all() -> None:
+    """The server is gone: end this process and those it started."""
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
 def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A service manager signals every process of the service; whether a task stops is the server's to say.
+        signal.signal(number, lambda *_: None)
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

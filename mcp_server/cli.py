@@ -7,7 +7,6 @@ Errors are one line on standard error and an exit code: 1 a task or request fail
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -18,9 +17,11 @@ import anyio
 import typer
 
 from .app import LongTaskServer, package_version
+from .cli_client import commands
 from .demo import demo_server
 from .errors import ConfigurationError
 from .serving import serve as serve_http
+from .serving import set_up_logging
 
 __all__ = ["app", "main"]
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     name="longtasks", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Durable long-running tasks over MCP: start, watch, answer, cancel and collect them.",
 )  # fmt: skip
+app.add_typer(commands)
 
 AppOption = Annotated[str | None, typer.Option("--app", help="The application, as module:attribute")]
 BackendOption = Annotated[str | None, typer.Option(help="sqlite:///PATH or redis://HOST:PORT/DB")]
@@ -71,15 +73,7 @@ def load_server(target: str | None, **flags: Any) -> LongTaskServer:
     given = {name: value for name, value in flags.items() if value is not None}
     settings = replace(server.engine.settings, **given)
     server.configure(settings)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,  # the SDK has set up logging of its own
-    )
-    # One line per request or session is more than an operator wants to read.
-    for noisy in ("mcp", "uvicorn", "httpx2"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    set_up_logging(settings.log_level)
     return server
 
 

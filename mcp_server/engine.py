@@ -11,12 +11,13 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 
 from .backend import Backend, Limits, Page
+from .background import background_tasks
 from .clean import to_text
 from .errors import (
     Conflict,
@@ -58,9 +59,7 @@ class Engine:
         Raises:
             ConfigurationError: the backend cannot be opened.
         """
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.backend)
-            background = await stack.enter_async_context(anyio.create_task_group())
+        async with self.backend, background_tasks() as background:
             background.start_soon(self._purge)
             if work:
                 limits = Limits(
@@ -70,10 +69,7 @@ class Engine:
                 )
                 background.start_soon(self.backend.serve, self.execute, limits)
                 background.start_soon(watch_loop)
-            try:
-                yield self
-            finally:
-                background.cancel_scope.cancel()
+            yield self
 
     # What callers ask.
 

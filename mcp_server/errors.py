@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "PROTOCOL_ERROR",
     "CallerError",
     "ConfigurationError",
     "Conflict",
@@ -42,7 +43,11 @@ __all__ = [
     "TryLater",
     "Unavailable",
     "UnknownTaskType",
+    "protocol_error",
 ]
+
+PROTOCOL_ERROR = "PROTOCOL_ERROR"
+"""The code of a task that failed with an error of the MCP protocol; `details` has its `code` and `data`."""
 
 
 class LongTaskError(Exception):
@@ -137,3 +142,16 @@ class Conflict(LongTaskError):
 
 class ConfigurationError(LongTaskError):
     """The server cannot start as configured."""
+
+
+def protocol_error(error: BaseException) -> TaskError | None:
+    """What a task function says by raising the MCP SDK's `MCPError`; None for any other exception.
+
+    Told by its shape, because what runs tasks does not import the SDK.
+    """
+    told = getattr(error, "error", None)
+    code, message = getattr(told, "code", None), getattr(told, "message", None)
+    if not isinstance(code, int) or not isinstance(message, str):
+        return None
+    details = {"code": code, "data": getattr(told, "data", None)}
+    return TaskError(message, code=PROTOCOL_ERROR, details=details, retry=False)

@@ -188,6 +188,9 @@ class Execution:
         for kind, at, facts in batch:
             if kind is Kind.INPUT_ANSWERED and not task.input_requests.keys() & facts["responses"].keys():
                 continue  # the answer and the deadline met; the answer was first
+            if kind is Kind.RETRYING and task.cancel_requested:
+                # They met: nobody who cancels waits for the back-off of a retry.
+                kind, facts = Kind.CANCELLED, {"reason": task.reason, "expires_at": self._expiry()}
             task, event = advance(task, kind, at=at, attempt=self.attempt, **facts)
             events.append(event)
         return trimmed(task, self._settings.max_events), events

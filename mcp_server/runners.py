@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextvars
 import inspect
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -103,10 +105,14 @@ async def run_in_process(
             "state": context.state,
         },
     }
-    process = await anyio.open_process([sys.executable, "-m", "mcp_server.child"], stderr=None)
+    # A session of its own: what a terminal or a service manager signals reaches the server only.
+    command = [sys.executable, "-m", "mcp_server.child"]
+    process = await anyio.open_process(command, stderr=None, start_new_session=True)
+    end: Mapping[str, Any] | None = None
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_pass_on_stop, process, stopping)
+            tasks.start_soon(_give_up, process, tasks.cancel_scope)
             await _send(process, order)
             end = await _converse(process, context)
             tasks.cancel_scope.cancel()
@@ -116,7 +122,7 @@ async def run_in_process(
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
-                process.kill()
+                _kill(process)
             await process.aclose()
     return _result(end, process.returncode, context)
 
@@ -171,6 +177,22 @@ async def _send(process: Process, message: Mapping[str, Any]) -> None:
 async def _pass_on_stop(process: Process, stopping: anyio.Event) -> None:
     await stopping.wait()
     await _send(process, {"stop": True})
+
+
+async def _give_up(process: Process, conversation: anyio.CancelScope) -> None:
+    """Stop listening to a process that died: one that it started may hold the pipe open."""
+    await process.wait()
+    await anyio.sleep(EXIT_SECONDS)
+    conversation.cancel()
+
+
+def _kill(process: Process) -> None:
+    """End the process and all that it started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _result(end: Mapping[str, Any] | None, returncode: int | None, context: SyncTaskContext) -> Any:

@@ -1,64 +1,113 @@
-"""Runs a `LongTaskServer` under uvicorn until a signal; the only file that knows uvicorn."""
+"""Runs a `LongTaskServer` under uvicorn; the only file that knows uvicorn."""
 
 from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import uvicorn
 
 from .app import LongTaskServer, package_version
+from .background import background_tasks
+from .errors import ConfigurationError
+from .settings import Settings
 
-__all__ = ["serve"]
+__all__ = ["listening", "serve", "set_up_logging"]
 
 GRACEFUL_SECONDS = 2
 """How long requests that are being answered may go on after a signal. Streams end at once."""
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does, which with port 0 nobody knows before."""
-
-    def __init__(self, config: uvicorn.Config, backend: str) -> None:
+    def __init__(self, server: LongTaskServer) -> None:
+        config = uvicorn.Config(
+            server.http_app(),
+            log_config=None,
+            lifespan="off",  # the server is running already
+            access_log=False,
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            server_header=False,
+        )
         super().__init__(config)
-        self._backend = backend
+        self._close_streams = server.close_streams
 
-    async def startup(self, sockets: list[object] | None = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-                print(  # noqa: T201
-                    f"longtasks {package_version()} listening on {url} (MCP at {url}/mcp, tasks in {self._backend})",
-                    file=sys.stderr,
-                    flush=True,
-                )
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Else uvicorn would wait for the streams, which have no end of their own.
+        self._close_streams()
+        await super().shutdown(sockets)
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, our own lines only: one per request or session is more than an operator wants to read."""
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,  # the SDK has set up logging of its own
+    )
+    for others in ("mcp", "uvicorn", "httpx2", "docket"):
+        logging.getLogger(others).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 async def serve(server: LongTaskServer, *, work: bool = True) -> None:
     """Serve HTTP as `server`'s settings say, until SIGINT or SIGTERM.
 
+    Says on standard error where it listens.
+
     Raises:
-        ConfigurationError: the backend cannot be opened.
-        SystemExit: the address is taken; uvicorn has said so.
+        ConfigurationError: the address cannot be had, or the backend cannot be opened.
     """
     settings = server.engine.settings
-    app = server.http_app()
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
-        server_header=False,
-    )
-    # uvicorn handles the signals while it runs and raises them again afterwards; that
-    # second time must find somebody home, or the tasks would not be given back.
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
+    http = _Server(server)
+    with _listening_socket(settings) as listener, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
+        # uvicorn handles the signals while it runs and raises them again afterwards; that second
+        # time must find somebody home (the receiver), or the tasks would not be given back.
         async with server.running(work=work):
-            await _Server(config, settings.backend).serve()
+            url = _url(listener)
+            line = f"longtasks {package_version()} listening on {url} (MCP at {url}/mcp, tasks in {settings.backend})"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            await http.serve([listener])
     logging.getLogger(__name__).info("stopped")
+
+
+@asynccontextmanager
+async def listening(server: LongTaskServer) -> AsyncIterator[str]:
+    """Serve HTTP for as long as the block lasts; yields the base URL. Leaves signals alone.
+
+    Raises:
+        ConfigurationError: as `serve`.
+    """
+    http, closed = _Server(server), anyio.Event()
+    with _listening_socket(server.engine.settings) as listener:
+
+        async def run() -> None:
+            await http._serve([listener])  # `serve` without its signal handlers
+            closed.set()
+
+        async with server.running(), background_tasks() as tasks:
+            tasks.start_soon(run)
+            try:
+                yield _url(listener)
+            finally:
+                http.should_exit = True
+                with anyio.CancelScope(shield=True):
+                    await closed.wait()
+
+
+def _listening_socket(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

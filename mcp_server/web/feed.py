@@ -109,7 +109,15 @@ class Feeds:
     def __init__(self, backend: Backend, heartbeat: float) -> None:
         self._backend, self._heartbeat = backend, heartbeat
         self._feeds: dict[str, _Feed] = {}
+        self._waits: set[anyio.CancelScope] = set()
+        self._is_closed = False
         self.readers = 0
+
+    def close(self) -> None:
+        """End every stream at once, without a terminal event: clients come back, to this server or another."""
+        self._is_closed = True
+        for wait in self._waits:
+            wait.cancel()
 
     async def stream(self, task: Task, cursor: int, head: bytes = b"") -> AsyncIterator[bytes]:
         """The task's events after the cursor as text/event-stream, to its terminal event."""
@@ -120,16 +128,20 @@ class Feeds:
         if head:
             yield head
         with self._reading(task, cursor) as feed:
-            while True:
+            while not self._is_closed:
                 segment: Segment | None = None
-                try:
-                    with anyio.move_on_after(self._heartbeat) as silence:
+                with anyio.move_on_after(self._heartbeat) as wait:
+                    self._waits.add(wait)
+                    try:
                         segment = await feed.after(cursor)
-                except Unavailable:
-                    await anyio.sleep(0.5)
-                    continue
-                if silence.cancelled_caught:
-                    yield HEARTBEAT
+                    except Unavailable:
+                        await anyio.sleep(0.5)
+                        continue
+                    finally:
+                        self._waits.discard(wait)
+                if wait.cancelled_caught:
+                    if not self._is_closed:
+                        yield HEARTBEAT
                 elif segment is None:
                     return
                 elif segment.data:

@@ -42,10 +42,9 @@ Owner = Callable[[Request], str]
 Capabilities = Callable[[], Awaitable[Mapping[str, int]]]
 
 
-def progress_routes(engine: Engine, *, owner: Owner) -> list[Route]:
+def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route]:
     """The stream and the snapshot of one engine's tasks; `owner` names the authenticated caller of a request."""
     settings = engine.settings
-    feeds = Feeds(engine.backend, settings.heartbeat)
 
     async def stream(request: Request) -> Response:
         task = await engine.get(request.path_params["operation_id"], owner=owner(request))
