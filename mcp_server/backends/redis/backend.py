@@ -115,7 +115,11 @@ class RedisBackend:
             logger.warning("Redis may evict tasks (maxmemory-policy %s); set it to noeviction", policy)
 
     async def create(self, task: Task, events: Sequence[Event]) -> Task:
-        fields: dict[str, bytes | str | int] = {"version": task.last_event_id, "fixed": fixed(task), "snapshot": snapshot(task)}
+        fields: dict[str, bytes | str | int] = {
+            "version": task.last_event_id,
+            "fixed": fixed(task),
+            "snapshot": snapshot(task),
+        }
         if task.has_state:
             fields["state"] = to_json(task.state)
         record = Record(
@@ -171,7 +175,7 @@ class RedisBackend:
         events: list[Event] = []
         size = 0
         # A caller may name any number as the cursor; Redis knows 64 bits.
-        after = min(after, 2**62)
+        after = min(max(after, 0), 2**62)
         wanted = min(limit, PROBE)
         while wanted > 0:
             entries = await self._connection.command(
@@ -212,17 +216,20 @@ class RedisBackend:
         if task.status is not Status.QUEUED:
             return None
         order = _order(task)
-        due, delayed, queued = await self._connection.pipeline(
+        due, delayed, queued, status = await self._connection.pipeline(
             [
                 ("ZRANK", f"{self._root}:queue", order),
                 ("ZRANK", f"{self._root}:delayed", order),
                 ("ZCARD", f"{self._root}:queue"),
+                ("HGET", self._task(task.id), "status"),
             ]
         )
         if due is not None:
             return int(due)
-        # In neither: it is claimed already, and about to start.
-        return 0 if delayed is None else int(queued) + int(delayed)
+        if delayed is not None:
+            return int(queued) + int(delayed)
+        # In neither: it is claimed already and about to start, or it moved on.
+        return 0 if status == Status.QUEUED.value.encode() else None
 
     async def counts(self) -> Mapping[Status, int]:
         found = await self._connection.command("HGETALL", f"{self._root}:counts")

@@ -94,7 +94,12 @@ class Connection:
             raise ConfigurationError(f"The backend URL must begin with one of {', '.join(SCHEMES)}, got {shown(url)!r}")
         self.url = url
         # RESP2: pub/sub messages then come the same way from every server and client version.
-        options: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT}
+        # Half a surrogate pair, which JSON can carry, is no error in an id: it names nothing.
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "socket_connect_timeout": CONNECT,
+            "encoding_errors": "surrogatepass",
+        }
         once = AsyncRetry(NoBackoff(), 0)
         try:
             if _is_cluster(url):

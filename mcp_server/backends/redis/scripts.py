@@ -30,7 +30,7 @@ Logged = Sequence[tuple[int, bytes]]
 
 def encoded(name: str) -> str:
     """A name as part of a key: without ':' and ' '."""
-    return quote(name, safe="")
+    return quote(name, safe="", errors="surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)

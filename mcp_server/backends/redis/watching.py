@@ -42,6 +42,8 @@ class _Watched:
     number: float = -1
     watchers: int = 0
     idle_since: float = 0.0
+    asked: bool = False
+    """A subscription is under way or there."""
     live: bool = False
     """Subscribed and looked up: `number` is kept up to date from here on."""
     confirmed: anyio.Event = field(default_factory=anyio.Event)
@@ -83,12 +85,13 @@ class Watching:
 
     async def wait(self, task_id: str, after: int) -> None:
         """Return when the task may have an event above `after`, early after the connection was lost."""
-        known = self._watched.get(task_id)
-        watched = known or self._watched.setdefault(task_id, _Watched())
+        watched = self._watched.get(task_id)
+        if watched is None:
+            watched = self._watched[task_id] = _Watched()
         watched.watchers += 1
         try:
-            if known is None:
-                await self._subscribe(task_id)
+            if not watched.asked:
+                await self._subscribe(task_id, watched)
             if watched.number <= after and not watched.live:
                 await watched.confirmed.wait()
                 async with watched.looking:
@@ -111,9 +114,12 @@ class Watching:
             self.note(task_id, number)
             return
 
-    async def _subscribe(self, task_id: str) -> None:
+    async def _subscribe(self, task_id: str, watched: _Watched) -> None:
         async with self._sending:
-            await self._send("subscribe", [task_id])
+            if not watched.asked:
+                await self._send("subscribe", [task_id])
+                # Not before: a waiter that is cancelled meanwhile leaves the asking to the next.
+                watched.asked = self._pubsub is not None
 
     async def _forget_idle(self) -> None:
         long_ago = time.monotonic() - LINGER
@@ -139,8 +145,12 @@ class Watching:
             try:
                 client = await self._connection.pubsub_client()
                 async with aclosing(client), client.pubsub() as pubsub:
-                    await pubsub.subscribe(self._work, *(self._events + task_id for task_id in self._watched))
-                    self._pubsub = pubsub
+                    async with self._sending:
+                        wanted = dict(self._watched)
+                        await pubsub.subscribe(self._work, *(self._events + task_id for task_id in wanted))
+                        for watched in wanted.values():
+                            watched.asked = True
+                        self._pubsub = pubsub
                     self._on_work()
                     retry = 0.05
                     await self._listen(pubsub)
@@ -150,7 +160,7 @@ class Watching:
                 self._pubsub = None
                 for watched in self._watched.values():
                     # What comes back may be a replica that lags: the number is looked up anew.
-                    watched.live, watched.number = False, -1
+                    watched.asked, watched.live, watched.number = False, False, -1
                     watched.confirmed = anyio.Event()
             await anyio.sleep(retry)
             retry = min(retry * 2, RETRY_MAX)
@@ -169,7 +179,7 @@ class Watching:
                 await pubsub.ping()
                 continue
             silent = False
-            channel = message["channel"].decode() if message["channel"] else ""
+            channel = message["channel"].decode(errors="surrogatepass") if message["channel"] else ""
             if message["type"] == "subscribe":
                 self._confirm(channel.removeprefix(self._events))
             elif message["type"] == "message" and channel == self._work:

@@ -31,9 +31,9 @@ end
 -- Tasks whose time has come.
 for _, order in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', now, 'LIMIT', 0, BATCH)) do
     redis.call('ZREM', key('delayed'), order)
-    local stored = redis.call('HMGET', key('task', id_of(order)), 'type', 'owner', 'expires_at')
-    if stored[1] and not stored[3] then
-        enqueue(order, stored[1], stored[2])
+    local stored = redis.call('HMGET', key('task', id_of(order)), 'type', 'owner', 'status', 'expires_at')
+    if stored[1] and not stored[4] then
+        enqueue(order, stored[1], stored[2], stored[3])
     end
 end
 

@@ -1,7 +1,7 @@
 -- needs: store queue
 -- Replace a task's record and append events if nobody else did meanwhile: 1, or 0 if somebody did.
 -- ARGV: program, id, version before, version after, digest of the events, status, not_before (ms),
--- first event to keep (0: drop none), seconds to keep the task (0: it is not over), expires_at (s),
+-- first event to keep (0: drop none), seconds to keep the task (0: it is live), expires_at (s),
 -- fields of the record (their number, then name and value each), events (number and bytes each)
 local id, before, after, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local status, not_before, first_event = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -29,9 +29,12 @@ if was ~= status then
     list(order, type, owner, was, status)
     if was == 'queued' then
         dequeue(order, type, owner)
-    elseif status == 'queued' and not holder(id) then
-        -- While its claim lasts it is not given to anybody else: the release queues it.
-        if queue_at(order, type, owner, not_before, clock()) then
+    end
+    -- While its claim lasts it is not given to anybody else: the release queues it. A live
+    -- task that nobody holds was left by a dead process and is due at once.
+    if keep == 0 and not holder(id) then
+        local due = status == 'queued' and not_before or 0
+        if queue_at(order, type, owner, status, due, clock()) then
             wake('work', type)
         end
     end

@@ -31,7 +31,7 @@ if idempotency ~= '' then
     redis.call('SET', key('idempotency', owner, idempotency), id)
 end
 list(order, type, owner, nil, status)
-if status == 'queued' and queue_at(order, type, owner, not_before, clock()) then
+if status == 'queued' and queue_at(order, type, owner, status, not_before, clock()) then
     wake('work', type)
 end
 return id

@@ -1,7 +1,8 @@
 -- Prelude of the scripts that queue or claim: what waits, and who has been given what.
 --
--- `queue` holds every due task in order. `queue:type:owner` holds one owner's, and
--- `heads:type` the first of each owner ("order owner"), so that a claim that must pass over owners who
+-- `queue` holds every queued task that is due, in order: positions are counted there.
+-- `queue:type:owner` holds what may be claimed of one owner's, a dead process's running
+-- tasks too, and `heads:type` the first of each owner ("order owner"), so that a claim that must pass over owners who
 -- are at their limit looks at one entry per owner however much that owner has waiting.
 -- `delayed` holds what is not due yet, by its time. `claims` holds leases by their end,
 -- `holders` the token, carrier, type and owner of each, `running` how many there are.
@@ -17,29 +18,30 @@ local function requeue_head(type, owner, before)
     end
 end
 
-local function enqueue(order, type, owner)
+local function enqueue(order, type, owner, status)
     local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
-    redis.call('ZADD', key('queue'), 0, order)
+    if status == 'queued' then
+        redis.call('ZADD', key('queue'), 0, order)
+    end
     redis.call('ZADD', key('queue', type, owner), 0, order)
     requeue_head(type, owner, head)
 end
 
 local function dequeue(order, type, owner)
+    local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
     redis.call('ZREM', key('delayed'), order)
-    if redis.call('ZREM', key('queue'), order) == 1 then
-        local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
-        redis.call('ZREM', key('queue', type, owner), order)
-        requeue_head(type, owner, head)
-    end
+    redis.call('ZREM', key('queue'), order)
+    redis.call('ZREM', key('queue', type, owner), order)
+    requeue_head(type, owner, head)
 end
 
 -- `due` in milliseconds. True if the task may be claimed at once.
-local function queue_at(order, type, owner, due, now)
+local function queue_at(order, type, owner, status, due, now)
     if due > now then
         redis.call('ZADD', key('delayed'), due, order)
         return false
     end
-    enqueue(order, type, owner)
+    enqueue(order, type, owner, status)
     return true
 end
 
@@ -80,7 +82,7 @@ local function give_back(id, pause, now)
     local stored = redis.call('HMGET', key('task', id), 'order', 'type', 'owner', 'status', 'not_before', 'expires_at')
     if stored[1] and not stored[6] then
         local due = stored[4] == 'queued' and tonumber(stored[5]) or now + pause
-        queue_at(stored[1], stored[2], stored[3], due, now)
+        queue_at(stored[1], stored[2], stored[3], stored[4], due, now)
     end
 end
 
