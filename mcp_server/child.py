@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, BinaryIO
 
 from .clean import clean
@@ -96,9 +97,11 @@ def _end_all() -> None:
 
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A service manager signals every process of the service; whether a task stops is the server's to say.
-        signal.signal(number, lambda *_: None)
+    # A service manager signals every process of the service; whether a task stops is the server's to say.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    if sys.platform != "win32":
+        # What the function forks is ended by signals as usual.
+        os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

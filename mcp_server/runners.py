@@ -108,13 +108,13 @@ async def run_in_process(
     # A session of its own: what a terminal or a service manager signals reaches the server only.
     command = [sys.executable, "-m", "mcp_server.child"]
     process = await anyio.open_process(command, stderr=None, start_new_session=True)
-    end: Mapping[str, Any] | None = None
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_pass_on_stop, process, stopping)
-            tasks.start_soon(_give_up, process, tasks.cancel_scope)
+            lines = _Lines(process)
+            tasks.start_soon(lines.end_with_the_process)
             await _send(process, order)
-            end = await _converse(process, context)
+            end = await _converse(process, lines, context)
             tasks.cancel_scope.cancel()
         # It has said its last word. To kill a process that is ending by itself can lose its exit code.
         with anyio.move_on_after(EXIT_SECONDS):
@@ -127,12 +127,10 @@ async def run_in_process(
     return _result(end, process.returncode, context)
 
 
-async def _converse(process: Process, context: SyncTaskContext) -> dict[str, Any] | None:
+async def _converse(process: Process, lines: _Lines, context: SyncTaskContext) -> dict[str, Any] | None:
     """Turn the child's lines into facts until it says how it ended; None when it just went away."""
     channel = context._channel
-    assert process.stdout is not None
-    lines = BufferedByteReceiveStream(process.stdout)
-    while (line := await _line(lines)) is not None:
+    while (line := await lines.next()) is not None:
         message = json.loads(line)
         try:
             match message["do"]:
@@ -159,11 +157,33 @@ async def _converse(process: Process, context: SyncTaskContext) -> dict[str, Any
     return None
 
 
-async def _line(stream: BufferedByteReceiveStream) -> bytes | None:
-    try:
-        return await stream.receive_until(b"\n", 256 * 1024 * 1024)
-    except (anyio.EndOfStream, anyio.IncompleteRead):
+class _Lines:
+    """What the process says, line by line."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdout is not None
+        self._process, self._stream = process, BufferedByteReceiveStream(process.stdout)
+        self._reading: anyio.CancelScope | None = None
+
+    async def next(self) -> bytes | None:
+        """The next line; None when there will be none."""
+        with anyio.CancelScope() as self._reading:
+            try:
+                return await self._stream.receive_until(b"\n", 256 * 1024 * 1024)
+            except (anyio.EndOfStream, anyio.IncompleteRead):
+                return None
+            finally:
+                self._reading = None
         return None
+
+    async def end_with_the_process(self) -> None:
+        """Stop reading from a process that is dead and silent: what it started may hold the pipe open."""
+        await self._process.wait()
+        while True:
+            reading = self._reading
+            await anyio.sleep(EXIT_SECONDS)
+            if reading is not None and reading is self._reading:
+                reading.cancel()
 
 
 async def _send(process: Process, message: Mapping[str, Any]) -> None:
@@ -177,13 +197,6 @@ async def _send(process: Process, message: Mapping[str, Any]) -> None:
 async def _pass_on_stop(process: Process, stopping: anyio.Event) -> None:
     await stopping.wait()
     await _send(process, {"stop": True})
-
-
-async def _give_up(process: Process, conversation: anyio.CancelScope) -> None:
-    """Stop listening to a process that died: one that it started may hold the pipe open."""
-    await process.wait()
-    await anyio.sleep(EXIT_SECONDS)
-    conversation.cancel()
 
 
 def _kill(process: Process) -> None:
