@@ -1,14 +1,15 @@
 """The seam's methods on a SQLite file: each hands its work to the writer or a reader.
 
 It also joins the two kinds of wake-up: a commit of this process notes its task at once;
-what other processes commit is found by asking SQLite, some times a second and only while
-somebody waits or serves, whether the file has changed at all.
+what other processes commit is found by looking at the file's time of writing, often but
+only while somebody waits or serves, and then asking SQLite whether it was somebody else.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -32,7 +33,9 @@ from .writer import Writer
 __all__ = ["SQLiteBackend"]
 
 LOOK_INTERVAL = 0.04
-"""Seconds between two looks whether another process has written."""
+"""Seconds between two looks whether anybody has written."""
+SETTLED = 0.1
+"""Seconds after which a file's time of writing is surely another one for the next write."""
 PURGE_TASKS, PURGE_EVENTS = 500, 20_000
 """What one `purge` deletes at most, so that the writer is soon free for others."""
 
@@ -172,20 +175,26 @@ class SQLiteBackend:
 
     async def _follow_others(self) -> None:
         with self._following:
-            seen: int | None = None
+            version: int | None = None
+            settled: float | None = None
             while True:
                 if not self._wakeups and not self._servers:
                     self._follow = anyio.Event()
                     await self._follow.wait()
                 await anyio.sleep(LOOK_INTERVAL)
+                written_at = self._database.written_at()
+                if written_at == settled and not self._missed:
+                    continue
                 try:
                     # Asked on the write connection: there our own commits do not count.
-                    version = await self._writer.data_version()
+                    found = await self._writer.data_version()
                 except Unavailable:
                     self._missed = True
                     continue
-                if version != seen or self._missed:
-                    seen, self._missed = version, False
+                # The next write may bear the same time while that is younger than the file system's grain.
+                settled = written_at if time.time() - written_at > SETTLED else None
+                if found != version or self._missed:
+                    version, self._missed = found, False
                     await self._look(self._wakeups.watched)
                     self._wake_servers()
 

@@ -8,6 +8,7 @@ all, `Unavailable` when it cannot be used now.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -110,6 +111,18 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def written_at(self) -> float:
+        """When anybody last wrote to the file, in seconds since the epoch as the disk counts them.
+
+        Costs a glance at the file's entry and not at its content: the only method that
+        may be called on the event loop.
+        """
+        try:
+            # In WAL mode every commit is a write to this file.
+            return os.stat(f"{self._path}-wal").st_mtime
+        except OSError:
+            return time.time()
 
     def data_version(self) -> int:
         """A number that changes when another process (or connection) has committed."""

@@ -21,6 +21,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_by_owner ON tasks (owner, seq);
 CREATE INDEX tasks_by_status ON tasks (owner, status, seq);
 CREATE INDEX tasks_by_type ON tasks (owner, type, seq);
+CREATE INDEX tasks_by_status_and_type ON tasks (owner, status, type, seq);
 CREATE UNIQUE INDEX tasks_by_key ON tasks (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX tasks_queued ON tasks (priority DESC, seq, not_before, type, owner) WHERE status = 'queued';
 CREATE INDEX tasks_delayed ON tasks (not_before) WHERE status = 'queued' AND not_before > 0;
