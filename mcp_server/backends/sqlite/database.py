@@ -55,7 +55,7 @@ class Database:
             )
         connection = None
         try:
-            connection = self.connect()
+            connection = self.connect(create=True)
             _refuse_foreign(connection, self._path)
             _use_wal(connection)
             connection.execute(f"PRAGMA journal_size_limit = {64 * MEBIBYTE}")
@@ -71,10 +71,16 @@ class Database:
             raise
         self._connection = connection
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self, *, create: bool = False) -> sqlite3.Connection:
         """One more connection to the file, usable from one thread at a time."""
         connection = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+            # A file that was moved away must not be replaced by an empty one.
+            f"{self._path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
@@ -197,8 +203,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
                 f"Cannot open {path} as a task database: it was written by a newer version of this program "
                 f"(its schema is {made}, this program knows {known})"
             )
-        if not made:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        # Also when it is set already: nothing short of a write shows that the file can be written.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         for migration in MIGRATIONS:
             if migration.number > made:
                 for statement in migration.statements:
