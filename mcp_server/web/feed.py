@@ -17,7 +17,7 @@ import anyio
 
 from ..backend import Backend
 from ..errors import Unavailable
-from ..task import TERMINAL, Event, Task
+from ..task import TERMINAL, Event, Kind, Task
 from ..views import first_lost, frames, gap, sse
 
 __all__ = ["Feeds"]
@@ -42,15 +42,16 @@ class Segment:
 
 
 class _Feed:
-    def __init__(self, task: Task, backend: Backend, cursor: int) -> None:
+    def __init__(self, task: Task, backend: Backend) -> None:
         self.readers = 0
-        self.last = cursor
-        """The newest number any reader has been given."""
+        self.last = task.last_event_id
+        """The newest number known to be in the log."""
         self._task, self._backend = task, backend
         self._held: dict[int, Segment] = {}
         self._held_bytes = 0
         self._someone_waits = False
-        self._changed = anyio.Event()
+        self._others: dict[anyio.Event, None] = {}
+        """Those who wait for the one who waits on the log, in the order they came."""
 
     async def after(self, cursor: int) -> Segment | None:
         """The next events after the cursor, waiting for them if need be; None when the log is gone."""
@@ -60,7 +61,7 @@ class _Feed:
             if cursor < self.last:
                 return await self._read(cursor, min(PAGE, self.last - cursor))
             if self._someone_waits:
-                await self._changed.wait()
+                await self._wait_with_the_others()
             else:
                 await self._wait_for_all()
 
@@ -77,14 +78,32 @@ class _Feed:
             await anyio.sleep(0.5)
         finally:
             self._someone_waits = False
-            self._changed.set()
-            self._changed = anyio.Event()
+            self._pass_on()
+
+    async def _wait_with_the_others(self) -> None:
+        turn = anyio.Event()
+        self._others[turn] = None
+        try:
+            await turn.wait()
+        except BaseException:
+            del self._others[turn]
+            if turn.is_set():
+                # Cancelled just when it was its turn: somebody else has to wait on the log.
+                self._pass_on()
+            raise
+        del self._others[turn]
+
+    def _pass_on(self) -> None:
+        """Let one of the others wait on the log; waking all of them for a mere heartbeat would be a stampede."""
+        if not self._someone_waits and self._others:
+            next(iter(self._others)).set()
 
     async def _read(self, cursor: int, limit: int) -> Segment | None:
         events = await self._backend.read(self._task.id, cursor, limit)
         if not events:
             return None if await self._backend.load(self._task.id) is None else Segment(cursor, cursor, b"", False)
-        if self._task.started_at is None or events[0].number != cursor + 1:
+        lost = events[0].number != cursor + 1
+        if lost or (self._task.started_at is None and any(event.kind is Kind.STARTED for event in events)):
             self._task = await self._backend.load(self._task.id) or self._task
         return self._encode(cursor, events)
 
@@ -98,6 +117,8 @@ class _Feed:
         self.last = segment.last
         self._held[segment.after] = segment
         self._held_bytes += len(segment.data)
+        for turn in self._others:
+            turn.set()
         while self._held_bytes > HELD_BYTES and len(self._held) > 1:
             oldest = self._held.pop(next(iter(self._held)))
             self._held_bytes -= len(oldest.data)
@@ -127,7 +148,7 @@ class Feeds:
             cursor = max(cursor, task.first_event_id - 1)
         if head:
             yield head
-        with self._reading(task, cursor) as feed:
+        with self._reading(task) as feed:
             while not self._is_closed:
                 segment: Segment | None = None
                 with anyio.move_on_after(self._heartbeat) as wait:
@@ -151,11 +172,10 @@ class Feeds:
                         return
 
     @contextmanager
-    def _reading(self, task: Task, cursor: int) -> Iterator[_Feed]:
+    def _reading(self, task: Task) -> Iterator[_Feed]:
         feed = self._feeds.get(task.id)
         if feed is None:
-            feed = self._feeds[task.id] = _Feed(task, self._backend, cursor)
-        feed.last = max(feed.last, cursor)
+            feed = self._feeds[task.id] = _Feed(task, self._backend)
         feed.readers += 1
         self.readers += 1
         try:
