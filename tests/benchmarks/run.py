@@ -1,0 +1,206 @@
+"""Measures what docs/benchmarks.md reports. Ratios are taken within one run, because machines differ and are noisy.
+
+Usage: python tests/benchmarks/run.py [starts latency events readers idle replay poll]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from load import Connection, connect, get, post, rate, server
+
+ROUNDS = 3
+
+
+def call(tool: str, **arguments: Any) -> bytes:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    return post("/mcp", json.dumps(body).encode(), "accept: application/json")
+
+
+async def data(connection: Connection, tool: str, **arguments: Any) -> dict[str, Any]:
+    reply = json.loads(await connection.send(call(tool, **arguments)))["result"]["structuredContent"]
+    assert reply["status"] == "success", reply
+    found: dict[str, Any] = reply["data"]
+    return found
+
+
+@asynccontextmanager
+async def ours(folder: Path, *more: str) -> AsyncIterator[tuple[int, psutil.Process]]:
+    backend = f"sqlite:///{folder / 'bench.db'}"
+    with server("-m", "mcp_server", "serve", "--app", "servers:server", "--port", "0", "--backend", backend, *more) as s:
+        yield s
+
+
+async def starts(folder: Path) -> None:
+    """Starts of a no-op task (durability=full, and the tasks run beside) against empty tool calls of a bare MCPServer."""
+    ratios = []
+    for _ in range(ROUNDS):
+        with server("servers.py", "bare") as (port, _process):
+            await rate(port, call("empty"), connections=16, seconds=1)
+            bare = await rate(port, call("empty"), connections=16, seconds=4)
+        async with ours(folder) as (port, _process):
+            request = call("start_long_task", task_type="noop")
+            await rate(port, request, connections=16, seconds=1)
+            started = await rate(port, request, connections=16, seconds=4)
+        ratios.append(started / bare)
+        print(f"starts: {started:.0f}/s, bare empty calls: {bare:.0f}/s, ratio {started / bare:.2f}")
+    print(f"starts: median ratio {statistics.median(ratios):.2f} (goal >= 0.5)")
+
+
+async def latency(folder: Path) -> None:
+    """From the answer of a start to the first event on its stream, on an idle server."""
+    async with ours(folder) as (port, _process), connect(port) as connection:
+        waits = []
+        for _ in range(200):
+            task = await data(connection, "start_long_task", task_type="noop")
+            began = time.perf_counter()
+            async with connect(port) as stream:
+                async for chunk in stream.stream(get(task["stream_url"])):
+                    if b"id: 1\n" in chunk:
+                        break
+            waits.append(1000 * (time.perf_counter() - began))
+    cuts = statistics.quantiles(waits, n=100)
+    print(f"first event: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms after the answer (goal p50 <= 5 ms)")
+
+
+async def events(folder: Path) -> None:
+    """Progress reports of one task, appended and durable, per second of its run."""
+    async with ours(folder) as (port, _process), connect(port) as connection:
+        for _ in range(ROUNDS):
+            task = await data(connection, "start_long_task", task_type="burst", arguments={"events": 50_000})
+            while task["status"] not in ("completed", "failed"):
+                task = await data(connection, "get_task_result", operation_id=task["operation_id"], wait_seconds=60)
+                task = await data(connection, "get_task_progress", operation_id=task["operation_id"])
+            print(f"events: {50_000 / task['elapsed_seconds']:.0f}/s appended by one task (goal >= 20 000)")
+
+
+async def readers(folder: Path, count: int = 100, reports: int = 10_000) -> None:
+    """So many readers of one running task, against a bare Starlette stream of the same bytes, events per second in all."""
+
+    async def read_all(port: int, path: str, end: bytes) -> int:
+        async with connect(port) as stream:
+            tail, frames = b"", 0
+            async for chunk in stream.stream(get(path)):
+                frames += chunk.count(b"\nevent: ")
+                tail = (tail + chunk)[-200:]
+                if end in tail:
+                    break
+            return frames
+
+    async def fan_out(port: int, path: str, end: bytes) -> float:
+        began = time.perf_counter()
+        frames = sum(await asyncio.gather(*(read_all(port, path, end) for _ in range(count))))
+        return frames / (time.perf_counter() - began)
+
+    ratios = []
+    for _ in range(ROUNDS):
+        with server("servers.py", "plain") as (port, _process):
+            plain = await fan_out(port, f"/stream?events={reports}", b"\r\n0\r\n\r\n")
+        async with ours(folder) as (port, _process), connect(port) as connection:
+            task = await data(
+                connection, "start_long_task", task_type="burst", arguments={"events": reports, "pause": 0.2}
+            )
+            streamed = await fan_out(port, task["stream_url"], b"event: done")
+        ratios.append(streamed / plain)
+        print(f"readers: {streamed:.0f} events/s to {count} readers, plain {plain:.0f}/s, ratio {streamed / plain:.2f}")
+    print(f"readers: median ratio {statistics.median(ratios):.2f} (goal >= 0.6)")
+
+
+async def idle(folder: Path, count: int = 1000) -> None:
+    """What so many open streams of waiting tasks cost in memory and in processor time."""
+    async with ours(folder) as (port, process), connect(port) as connection:
+        tasks = [(await data(connection, "start_long_task", task_type="idle"))["stream_url"] for _ in range(10)]
+        await asyncio.sleep(2)
+        before = process.memory_info().rss
+        held = []
+        for number in range(count):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(get(tasks[number % len(tasks)]))
+            await reader.readuntil(b"waiting")
+            held.append((reader, writer))
+        await asyncio.sleep(2)
+        memory = (process.memory_info().rss - before) / count / 1024
+        times = process.cpu_times()
+        began = time.perf_counter()
+        await asyncio.sleep(20)
+        after = process.cpu_times()
+        share = 100 * (after.user + after.system - times.user - times.system) / (time.perf_counter() - began)
+        print(f"idle: {memory:.0f} KB and {share:.2f} % of a core for {count} streams (goals <= 60 KB each, < 2 %)")
+        for _, writer in held:
+            writer.close()
+
+
+async def replay(folder: Path) -> None:
+    """The whole log of a finished task of 10 000 events, read by one new reader."""
+    async with ours(folder) as (port, _process), connect(port) as connection:
+        task = await data(connection, "start_long_task", task_type="burst", arguments={"events": 10_000})
+        await data(connection, "get_task_result", operation_id=task["operation_id"], wait_seconds=60)
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            async with connect(port) as stream:
+                tail = b""
+                async for chunk in stream.stream(get(task["stream_url"])):
+                    tail = (tail + chunk)[-200:]
+                    if b"event: done" in tail:
+                        break
+            print(f"replay: 10 000 events in {time.perf_counter() - began:.3f} s (goal < 0.5 s)")
+
+
+async def poll(folder: Path) -> None:
+    """Polls of one task with a thousand and with a million tasks stored."""
+    rates: dict[int, float] = {}
+    for stored in (1_000, 1_000_000):
+        async with ours(folder) as (port, _process), connect(port) as connection:
+            task = await data(connection, "start_long_task", task_type="noop")
+            await data(connection, "get_task_result", operation_id=task["operation_id"], wait_seconds=60)
+        _multiply(folder / "bench.db", task["operation_id"], stored)
+        async with ours(folder) as (port, _process):
+            request = call("get_task_progress", operation_id=task["operation_id"])
+            await rate(port, request, connections=1, seconds=1)
+            rates[stored] = await rate(port, request, connections=1, seconds=4)
+        print(f"poll: {1000 / rates[stored]:.2f} ms each with {stored} tasks stored")
+    print(f"poll: {rates[1_000] / rates[1_000_000]:.2f} x as long with 1 000 000 as with 1 000 (goal <= 1.3)")
+
+
+def _multiply(path: Path, task_id: str, count: int) -> None:
+    """Copy one finished task, with its events, until so many are stored."""
+    with sqlite3.connect(path) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(tasks)") if row[1] not in ("seq", "id")]
+        names = ", ".join(columns)
+        database.execute(
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            f" INSERT INTO tasks (id, {names}) SELECT lower(hex(randomblob(16))), {names} FROM n, tasks WHERE tasks.id = ?",
+            (count, task_id),
+        )
+        (seq,) = database.execute("SELECT seq FROM tasks WHERE id = ?", (task_id,)).fetchone()
+        database.execute(
+            "INSERT INTO events (task, number, kind, at, attempt, data)"
+            " SELECT seq, number, kind, at, attempt, data FROM events, tasks WHERE events.task = ? AND seq > ?",
+            (seq, seq),
+        )
+
+
+ALL = (starts, latency, events, readers, idle, replay, poll)
+
+
+async def main() -> None:
+    wanted = sys.argv[1:] or [measure.__name__ for measure in ALL]
+    for measure in ALL:
+        if measure.__name__ in wanted:
+            with tempfile.TemporaryDirectory() as folder:
+                await measure(Path(folder))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
