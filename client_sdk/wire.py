@@ -15,8 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "IDEMPOTENCY_META_KEY",
     "LAST_EVENT_ID",
+    "TASK_META_KEY",
     "TERMINAL_STATUSES",
+    "WAIT_META_KEY",
+    "AnswerReply",
     "CancelOutcome",
     "CancelReply",
     "DoneData",
@@ -27,6 +31,7 @@ __all__ = [
     "InputRequiredData",
     "Operations",
     "OutputData",
+    "Page",
     "Progress",
     "ProgressReply",
     "Reply",
@@ -40,11 +45,20 @@ __all__ = [
     "TaskStatus",
     "TaskTypeInfo",
     "TaskTypes",
+    "TasksReply",
+    "Waited",
     "timestamp",
 ]
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8081"
 LAST_EVENT_ID = "Last-Event-ID"
+
+TASK_META_KEY = "mcp-long-tasks/task"
+"""In `_meta` of a task of the tasks extension: the numbers that the extension has no fields for."""
+IDEMPOTENCY_META_KEY = "mcp-long-tasks/idempotency_key"
+"""In `_meta` of a call of a task type's own tool: as `idempotency_key` of `start_long_task`."""
+WAIT_META_KEY = "mcp-long-tasks/wait_seconds"
+"""In `_meta` of a call of a task type's own tool: as `wait_seconds` of `start_long_task`."""
 
 
 class TaskStatus(StrEnum):
@@ -214,12 +228,49 @@ class StreamEvent(_Model):
 # The tools' `data`.
 
 
-class StartReply(Snapshot):
+class Waited(_Model):
+    """How long a request could be held for the task, and why just so long."""
+
+    seconds: float | None = Field(description="What was applied, null for no limit; an answer may come earlier")
+    asked: float | None = Field(default=None, description="The `wait_seconds` of the request")
+    reason: str
+
+
+class Page(_Model):
+    """A part of a result that is too long for one answer: characters of its text, or of its JSON if it is no text."""
+
+    text: str
+    offset: int
+    total_characters: int
+    next_offset: int | None = Field(description="Where the next page begins; null after the last one")
+    resource: str = Field(description="The MCP resource that holds the whole")
+
+
+class _Advised(_Model):
+    next: str | None = Field(default=None, description="Whether all is well, and the one call to make next")
+    waited: Waited | None = None
+
+
+class StartReply(Snapshot, _Advised):
     stream_url: str
     poll_interval_seconds: float
+    page: Page | None = Field(default=None, description="Instead of `output` when that is too long")
 
 
-class ProgressReply(Snapshot):
+class AnswerReply(Snapshot, _Advised):
+    answered: bool = Field(description="False: the question was answered before, by this answer or another")
+
+
+class TasksReply(_Advised):
+    """Several tasks that were waited for together."""
+
+    operations: list[Snapshot]
+    over: list[str] = Field(description="Ids of those that ended")
+    waiting_for_input: list[str] = Field(description="Ids of those that ask something")
+    going_on: list[str] = Field(description="Ids of the others")
+
+
+class ProgressReply(Snapshot, _Advised):
     events: list[StreamEvent] | None = Field(default=None, description="Only with `since`")
 
 
@@ -230,19 +281,20 @@ class CancelOutcome(StrEnum):
     ALREADY_OVER = "already_over"
 
 
-class CancelReply(Snapshot):
+class CancelReply(Snapshot, _Advised):
     outcome: CancelOutcome
 
 
-class Result(_Model):
+class Result(_Advised):
     operation_id: str
     status: TaskStatus
     output: Any
     result: Any = Field(description="The same value as `output`")
     completed_at: str | None
+    page: Page | None = Field(default=None, description="Set when `result` is a part: too long, or asked for so")
 
 
-class Operations(_Model):
+class Operations(_Advised):
     operations: list[Snapshot]
     count: int
     next_cursor: str | None

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
 from mcp.server.auth.routes import build_resource_metadata_url
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import MCPServer, RequestStateSecurity
 from mcp.server.streamable_http import EventStore
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
@@ -27,10 +27,14 @@ from starlette.types import ASGIApp
 from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
+from .errors import ConfigurationError
+from .mcp.extension import TasksExtension
 from .mcp.http import MCPEndpoint
 from .mcp.owner import owner_of_request
+from .mcp.paging import RESULT_URI, result_reader
+from .mcp.snapshots import STREAM_URL
 from .mcp.tools import LongTaskTools
-from .registry import Policy, Registry, TaskMode, TaskType
+from .registry import Policy, Questions, Registry, TaskMode, TaskType
 from .settings import Settings
 from .web.feed import Feeds
 from .web.routes import health_route, progress_routes
@@ -62,6 +66,9 @@ class LongTaskServer(MCPServer[Any]):
         mcp: everything else goes to the SDK's `MCPServer` (`instructions`, `auth`,
             `token_verifier`, `extensions`, …). With a token verifier, tasks belong to
             the authenticated caller and nobody else sees them.
+
+    Raises:
+        ConfigurationError: a setting has a value it cannot have.
     """
 
     def __init__(
@@ -83,8 +90,21 @@ class LongTaskServer(MCPServer[Any]):
         self._endpoint: MCPEndpoint | None = None
         self._feeds: Feeds | None = None
         mcp.setdefault("version", package_version())
-        mcp["tools"] = [*LongTaskTools(self.engine).tools(), *mcp.get("tools", ())]
+        self._offers_task_tools = chosen.task_tools == "on"
+        tasks = TasksExtension(self.engine, tools=self._offers_task_tools, stream_url=STREAM_URL)
+        self._tasks = tasks
+        own_tools = LongTaskTools(self.engine).tools()
+        self._own_tools = frozenset(tool.name for tool in own_tools)
+        mcp["tools"] = [*own_tools, *mcp.get("tools", ())]
+        mcp["extensions"] = [tasks, *mcp.get("extensions", ())]
+        mcp["middleware"] = [tasks.listen, *mcp.get("middleware", ())]
+        if chosen.request_state_key is not None:
+            mcp.setdefault("request_state_security", _shared_secret(chosen.request_state_key))
         super().__init__(name, lifespan=self._connection_lifespan, **mcp)
+
+        self.resource(RESULT_URI, name="result", description="The whole result of a completed task")(
+            result_reader(self.engine)
+        )
 
     def configure(self, settings: Settings) -> None:
         """Use other settings from the next start on (command-line flags win over code)."""
@@ -111,6 +131,7 @@ class LongTaskServer(MCPServer[Any]):
         concurrency: int | None = ...,
         retention: float | None = ...,
         mode: TaskMode = ...,
+        ask_first: Questions = ...,
     ) -> Callable[[Function], Function]: ...
 
     def task(
@@ -121,6 +142,7 @@ class LongTaskServer(MCPServer[Any]):
         name: str | None = None,
         description: str | None = None,
         process: bool = False,
+        ask_first: Questions | None = None,
         **policy: Any,
     ) -> Any:
         """Register a function as a task type: `@server.task` or `@server.task(timeout=600, retries=2)`.
@@ -133,6 +155,8 @@ class LongTaskServer(MCPServer[Any]):
             name: by default the function's.
             description: by default its docstring.
             process: run it in a process, which is killed when it does not stop by itself.
+            ask_first: questions to put to a caller who can be asked before there is a task;
+                `{"name": ("Who are you?", Name)}` is found by `task.ask("Who are you?", Name, key="name")`.
             policy: the fields of `Policy`.
 
         Raises:
@@ -140,12 +164,22 @@ class LongTaskServer(MCPServer[Any]):
             ValueError: the name is taken, or a policy value is out of range.
         """
         if function is None:
-            return partial(self.task, name=name, description=description, process=process, **policy)  # type: ignore[call-overload]
-        self.registry.add(
-            TaskType.from_function(
-                function, name=name, description=description, process=process, policy=Policy(**policy)
-            )
+            own = {"name": name, "description": description, "process": process, "ask_first": ask_first}
+            return partial(self.task, **own, **policy)  # type: ignore[arg-type]
+        task_type = TaskType.from_function(
+            function,
+            name=name,
+            description=description,
+            process=process,
+            policy=Policy(**policy),
+            ask_first=ask_first,
         )
+        if task_type.name in self._own_tools:
+            raise ValueError(f"{task_type.name!r} is a tool of the server's own; give the task type another name")
+        self.registry.add(task_type)
+        if self._offers_task_tools:
+            tool = self._tasks.binding(task_type)
+            self.add_tool(tool.fn, meta=tool.meta, **tool.kwargs)
         return function
 
     # Running.
@@ -260,6 +294,13 @@ class LongTaskServer(MCPServer[Any]):
             "prompts": len(await self.list_prompts()),
             "resources": resources,
         }
+
+
+def _shared_secret(keys: str) -> RequestStateSecurity:
+    try:
+        return RequestStateSecurity(keys=[key.strip() for key in keys.split(",")])
+    except ValueError as error:
+        raise ConfigurationError(f"request_state_key: {error}") from None
 
 
 def _owner(request: Request) -> str:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from .clean import clean
 from .context import SyncTaskContext, TaskCancelled, TaskInfo
-from .errors import TaskError
+from .errors import TaskError, protocol_error
 from .registry import TaskType
 from .task import Kind
 
@@ -115,8 +115,11 @@ def main() -> None:
         pipe.say(do="fail", message=error.message, code=error.code, details=error.details, retry=error.retry)
     except SystemExit as error:
         pipe.say(do="fail", message=f"The function called exit({error.code!r})", code="EXIT", details={}, retry=True)
-    except BaseException:
-        pipe.say(do="crash", traceback=traceback.format_exc())
+    except BaseException as error:
+        if (told := protocol_error(error)) is not None:
+            pipe.say(do="fail", message=told.message, code=told.code, details=told.details, retry=False)
+        else:
+            pipe.say(do="crash", traceback=traceback.format_exc())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -27,6 +27,7 @@ __all__ = [
     "TaskCancelled",
     "TaskContext",
     "TaskInfo",
+    "elicitation",
 ]
 
 Model = TypeVar("Model", bound=BaseModel)

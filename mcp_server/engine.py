@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from .answers import check_response
 from .backend import Backend, Limits, Page
 from .background import background_tasks
 from .clean import to_text
@@ -185,13 +186,19 @@ class Engine:
             return after
 
     async def answer(self, task_id: str, responses: Mapping[str, Any], *, owner: str = "") -> tuple[Task, list[str]]:
-        """Answer open questions; the task, and the keys that were open. Others are ignored."""
+        """Answer open questions; the task, and the keys that were open. Others are ignored.
+
+        Raises:
+            InvalidArgument: an answer does not fit its question, which stays open.
+        """
         self._check_size("responses", responses)
         while True:
             task = await self.get(task_id, owner=owner)
             known = {key: value for key, value in responses.items() if key in task.input_requests}
             if not known:
                 return task, []
+            for key, value in known.items():
+                check_response(key, task.input_requests[key], value)
             after, event = advance(task, Kind.INPUT_ANSWERED, at=time.time(), responses=known)
             try:
                 await self.backend.commit(task, after, [event], durable=True)

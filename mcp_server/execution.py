@@ -27,7 +27,7 @@ from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from .backend import Backend
 from .clean import clean, storable
 from .context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
-from .errors import Conflict, InvalidArgument, TaskError, Unavailable
+from .errors import Conflict, InvalidArgument, TaskError, Unavailable, protocol_error
 from .registry import TaskType
 from .runners import run_async, run_in_process, run_in_thread
 from .settings import Settings
@@ -316,7 +316,7 @@ class Execution:
             case SystemExit():
                 return TaskError(f"The function called exit({raised.code!r})", code="EXIT")
             case _:
-                return self._incident()
+                return protocol_error(raised) or self._incident()
 
     def _incident(self) -> TaskError:
         incident = uuid.uuid4().hex[:12]

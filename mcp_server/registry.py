@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import ErrorDetails
 
-from .context import SyncTaskContext, TaskContext
+from .context import SyncTaskContext, TaskContext, elicitation
 from .errors import InvalidArgument, UnknownTaskType
 
-__all__ = ["Policy", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
+__all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
 
 Runner = Literal["async", "thread", "process"]
 TaskMode = Literal["optional", "required", "never"]
+Questions = Mapping[str, tuple[str, type[BaseModel] | Mapping[str, Any] | None]]
+"""By key: the message, and what the answer looks like, as for `task.ask`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class TaskType:
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None
     model: type[BaseModel]
+    ask_first: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Questions to put to the caller before a task exists, by key, as elicitation requests."""
 
     @classmethod
     def from_function(
@@ -91,8 +96,14 @@ class TaskType:
         description: str | None = None,
         process: bool = False,
         policy: Policy | None = None,
+        ask_first: Questions | None = None,
     ) -> TaskType:
         """A task type made from a function's signature and docstring.
+
+        Args:
+            ask_first: what to ask the caller before a task exists, where they can be asked
+                then: the message and schema by key. `task.ask(message, schema, key=key)` in
+                the function finds the answer, or asks if there is none.
 
         Raises:
             TypeError: the signature cannot be offered to callers; the message says which part.
@@ -114,6 +125,7 @@ class TaskType:
             input_schema=model.model_json_schema(by_alias=True),
             output_schema=_output_schema(hints.get("return", Any)),
             model=model,
+            ask_first={key: elicitation(*question) for key, question in (ask_first or {}).items()},
         )
 
     def accepts(self, parameter: str) -> bool:
@@ -132,7 +144,7 @@ class TaskType:
             first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors) from None
-        return {field: getattr(bound, field) for field in self.model.model_fields}
+        return {name: getattr(bound, name) for name in self.model.model_fields}
 
 
 class Registry:
@@ -145,6 +157,14 @@ class Registry:
         if task_type.name in self._types:
             raise ValueError(f"there is already a task type named {task_type.name!r}")
         self._types[task_type.name] = task_type
+
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Register a function: `@registry.task` or `@registry.task(timeout=600)`; see `LongTaskServer.task`."""
+        if function is None:
+            return partial(self.task, **options)
+        own = {name: options.pop(name) for name in ("name", "description", "process", "ask_first") if name in options}
+        self.add(TaskType.from_function(function, policy=Policy(**options), **own))
+        return function
 
     def get(self, name: str) -> TaskType:
         """The task type of that name, or UnknownTaskType with the known ones."""

@@ -45,6 +45,17 @@ class Settings:
     max_argument_bytes: int = _setting(1 * MIB, "Largest arguments or metadata as JSON")
     max_events: int = _setting(100_000, "Events kept per task; older ones are dropped and readers get a `gap`")
     max_wait: float = _setting(110.0, "Longest `wait_seconds`; more is cut to it")
+    start_grace: float = _setting(2.0, "Seconds a start by a known agent host waits, in case the task is a short one")
+    host_waits: str | None = _setting(
+        None, "Your own rows for the table of agent hosts, as `name=seconds`, comma separated: `my-agent=100,cline=20`"
+    )
+    result_budget: int = _setting(20_000, "Characters of a result that an MCP client gets at once; the rest is paged")
+    task_tools: Literal["on", "off"] = _setting("on", "Whether each task type is also an MCP tool of its own name")
+    request_state_key: str | None = _setting(
+        None,
+        "Secret of 32 characters or more that several processes of one service share, so that a question asked "
+        "by one may be answered to another; several, comma separated, to change it",
+    )
     max_streams: int = _setting(10_000, "Open progress streams per process; one more is answered 503")
     heartbeat: float = _setting(15.0, "Seconds of silence after which a stream gets a comment")
     allowed_hosts: str | None = _setting(
@@ -74,6 +85,8 @@ class Settings:
         for name in ("lease", "heartbeat", "concurrency", "max_events", "max_event_bytes"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.task_tools not in ("on", "off"):
+            raise ConfigurationError(f"task_tools must be 'on' or 'off', got {self.task_tools!r}")
         if self.durability not in ("full", "normal"):
             raise ConfigurationError(f"durability must be 'full' or 'normal', got {self.durability!r}")
 

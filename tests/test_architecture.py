@@ -21,7 +21,7 @@ MAX_LINES = 400
 
 LAYERS: list[set[str]] = [
     {"task", "errors", "watchdog"},
-    {"settings", "backend", "clean", "context"},
+    {"answers", "settings", "backend", "clean", "context"},
     {"registry", "backends"},
     {"child", "runners"},
     {"execution"},

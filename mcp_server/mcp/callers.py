@@ -1,0 +1,74 @@
+"""Who sent a request and what may be done with them: the facts every answer is fitted to.
+
+Read from one request each time, since in the modern protocol every request stands for
+itself. Capabilities of the wrong shape count as none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.mcpserver.context import Context
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from .owner import owner_of
+
+__all__ = ["TASKS", "Caller", "request_of"]
+
+TASKS = "io.modelcontextprotocol/tasks"
+"""The identifier of the tasks extension."""
+
+AnyContext = Context[Any, Any] | ServerRequestContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """One request's sender.
+
+    Args:
+        owner: whose tasks they see.
+        name: what the client calls itself (`clientInfo.name`); None for a bare request.
+        modern: the request is of protocol 2026-07-28 or later.
+        declares_tasks: it said that it understands a task as an answer.
+        answers_forms: it can put a question with a form to its user.
+        reachable: it can be sent a request while one of its own is open.
+        has_token: it wants progress notifications.
+    """
+
+    owner: str
+    name: str | None
+    modern: bool
+    declares_tasks: bool
+    answers_forms: bool
+    reachable: bool
+    has_token: bool
+
+    @classmethod
+    def of(cls, ctx: AnyContext) -> Caller:
+        request = request_of(ctx)
+        session = request.session
+        capabilities, params = session.client_capabilities, session.client_params
+        modern = request.protocol_version in MODERN_PROTOCOL_VERSIONS
+        extensions = (capabilities.extensions if capabilities else None) or {}
+        elicitation = capabilities.elicitation if capabilities else None
+        return cls(
+            owner=owner_of(request),
+            name=params.client_info.name if params else None,
+            modern=modern,
+            # A declaration in an `initialize` handshake is none: the extension belongs to the modern protocol.
+            declares_tasks=modern and TASKS in extensions,
+            answers_forms=elicitation is not None and (elicitation.form is not None or elicitation.url is None),
+            reachable=not modern and session.can_send_request,
+            has_token=(request.meta or {}).get("progress_token") is not None,
+        )
+
+    @property
+    def is_bare(self) -> bool:
+        """A program's own request, without a handshake and without saying who it is."""
+        return self.name is None
+
+
+def request_of(ctx: AnyContext) -> ServerRequestContext[Any, Any]:
+    return ctx.request_context if isinstance(ctx, Context) else ctx

@@ -1,0 +1,199 @@
+"""`TasksExtension`: the tasks extension `io.modelcontextprotocol/tasks` (SEP-2663) on an engine.
+
+An SDK `Extension`, usable with any `MCPServer`; `LongTaskServer` uses it too. It makes
+each task type a tool, turns calls of them into tasks for clients that declare the
+extension (others: `direct.py`), and serves `tasks/get`, `tasks/update` and
+`tasks/cancel`. What a task looks like is in `detailed.py`, pushes are in `listen.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import Extension, MethodBinding, ToolBinding
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
+from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, CallToolRequestParams, RequestParams
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import Field
+
+from client_sdk import wire
+
+from ..engine import Engine
+from ..errors import CallerError, InvalidArgument, NotFound
+from ..registry import TaskType
+from ..task import Task
+from .callers import TASKS, Caller
+from .detailed import create_result, detailed_task
+from .direct import DirectCalls
+from .listen import TaskPushes, missing_extension
+from .questions import Round
+from .replies import failure
+from .snapshots import Snapshots
+from .task_tools import task_tool
+
+__all__ = ["TasksExtension"]
+
+Request = ServerRequestContext[Any, Any]
+
+
+class _TaskParams(RequestParams):
+    task_id: str
+
+
+class _UpdateParams(_TaskParams):
+    # Any object: answers to keys that are not open are ignored, whatever they look like.
+    input_responses: dict[str, Any] = Field(default_factory=dict)
+
+
+class TasksExtension(Extension):
+    """Tools that run in the background, for an existing SDK server.
+
+    `MCPServer("x", extensions=[tasks], middleware=[tasks.listen], lifespan=tasks.lifespan)`:
+    the middleware adds `notifications/tasks` and may be left out; without the lifespan,
+    keep `engine.run()` entered by other means while the server runs.
+
+    Args:
+        engine: its task types become tools. Types registered after the server was made
+            are added with `server.add_tool`, see `binding`.
+        tools: False serves tasks that were started otherwise, and offers no tools.
+        stream_url: where a task's event stream is, with `{operation_id}` in it; told to clients.
+    """
+
+    identifier = TASKS
+
+    def __init__(self, engine: Engine, *, tools: bool = True, stream_url: str | None = None) -> None:
+        self._engine, self._stream_url = engine, stream_url
+        self._offers_tools = tools
+        self._is_running = False
+        self._direct = DirectCalls(engine, Snapshots(engine))
+        self.listen = TaskPushes(engine, self._shown)
+
+    @asynccontextmanager
+    async def lifespan(self, server: object) -> AsyncIterator[dict[str, Any]]:
+        """Runs the engine; free when it runs already, since the SDK may enter this for each connection."""
+        if self._is_running:
+            yield {}
+            return
+        self._is_running = True
+        try:
+            async with self._engine.run():
+                yield {}
+        finally:
+            self._is_running = False
+
+    # What the SDK asks of an extension.
+
+    def tools(self) -> Sequence[ToolBinding]:
+        return [self.binding(task_type) for task_type in self._engine.registry] if self._offers_tools else []
+
+    def binding(self, task_type: TaskType) -> ToolBinding:
+        """The tool of one task type."""
+        return task_tool(self._engine, task_type)
+
+    def methods(self) -> Sequence[MethodBinding]:
+        versions = frozenset(MODERN_PROTOCOL_VERSIONS)
+        return [
+            MethodBinding("tasks/get", _TaskParams, self._get, versions),
+            MethodBinding("tasks/update", _UpdateParams, self._update, versions),
+            MethodBinding("tasks/cancel", _TaskParams, self._cancel, versions),
+        ]
+
+    async def intercept_tool_call(
+        self, params: CallToolRequestParams, ctx: Request, call_next: CallNext
+    ) -> HandlerResult:
+        if not self._offers_tools or params.name not in self._engine.registry:
+            return await call_next(ctx)
+        task_type = self._engine.registry.get(params.name)
+        try:
+            return await self._call(task_type, params, ctx)
+        except CallerError as error:
+            return failure(task_type.name, error)
+
+    # Calls of a task type's tool.
+
+    async def _call(self, task_type: TaskType, params: CallToolRequestParams, ctx: Request) -> HandlerResult:
+        caller = Caller.of(ctx)
+        if task_type.policy.mode == "required" and not caller.declares_tasks:
+            raise missing_extension()
+        if (resumed := await self._direct.resumed(params, caller)) is not None:
+            return await self._direct.answer(resumed, task_type, caller, ctx)
+        # A bad argument is refused before there is a task.
+        task_type.bind(params.arguments or {})
+        this_round = Round.of(params, task_type.ask_first)
+        if this_round.open and caller.modern and caller.answers_forms:
+            return this_round.ask()
+        given_key = (ctx.meta or {}).get(wire.IDEMPOTENCY_META_KEY)
+        task = await self._engine.start(
+            task_type.name,
+            params.arguments,
+            owner=caller.owner,
+            idempotency_key=given_key if isinstance(given_key, str) else this_round.start_key,
+            answers=this_round.answers,
+        )
+        if caller.declares_tasks and task_type.policy.mode != "never":
+            return create_result(task, stream_url=self._url(task))
+        return await self._direct.answer(task, task_type, caller, ctx)
+
+    # The methods of the extension.
+
+    async def _get(self, ctx: Request, params: _TaskParams) -> HandlerResult:
+        caller = _admitted(ctx, params)
+        with _refusals():
+            task = await self._engine.get(params.task_id, owner=caller.owner)
+            return {"resultType": "complete", **await self._shown(task, caller)}
+
+    async def _update(self, ctx: Request, params: _UpdateParams) -> HandlerResult:
+        caller = _admitted(ctx, params)
+        with _refusals():
+            await self._engine.answer(params.task_id, params.input_responses, owner=caller.owner)
+        return {"resultType": "complete"}
+
+    async def _cancel(self, ctx: Request, params: _TaskParams) -> HandlerResult:
+        caller = _admitted(ctx, params)
+        with _refusals():
+            await self._engine.cancel(params.task_id, owner=caller.owner)
+        return {"resultType": "complete"}
+
+    async def _shown(self, task: Task, caller: Caller) -> dict[str, Any]:
+        known = task.type in self._engine.registry
+        return detailed_task(
+            task,
+            self._engine.registry.get(task.type).output_schema if known else None,
+            shows_questions=caller.answers_forms,
+            stream_url=self._url(task),
+            queue_position=await self._engine.queue_position(task),
+        )
+
+    def _url(self, task: Task) -> str | None:
+        return None if self._stream_url is None else self._stream_url.format(operation_id=task.id)
+
+
+def _admitted(ctx: Request, params: _TaskParams) -> Caller:
+    """The sender of a `tasks/…` request that may be answered.
+
+    Raises:
+        MCPError: the routing header does not name the task, or the extension was not declared.
+    """
+    if ctx.request is not None:
+        named = ctx.request.headers.get(MCP_NAME_HEADER)
+        if decode_header_value(named) != params.task_id:
+            raise MCPError(HEADER_MISMATCH, "The Mcp-Name header must be the taskId of the request")
+    caller = Caller.of(ctx)
+    if not caller.declares_tasks:
+        raise missing_extension()
+    return caller
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Our errors as errors of JSON-RPC."""
+    try:
+        yield
+    except (NotFound, InvalidArgument) as error:
+        raise MCPError(INVALID_PARAMS, error.message, error.details or None) from None
+    except CallerError as error:
+        raise MCPError(INTERNAL_ERROR, error.message, {"error_code": error.code, **error.details}) from None

@@ -1,0 +1,222 @@
+"""How long a request may be held, and the holding itself.
+
+A held request ends when the task is over or asks something, or when its time is up;
+that is no error and cancels nothing, and neither does the caller's going away. While it
+is held, the caller's progress token is served and, where the client offers it, the
+task's questions are put to its user.
+
+`HOSTS` is the table of the agent hosts we know; `docs/mcp-clients.md` shows it and a
+test compares the two. Values are cut to what is allowed, never refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from client_sdk import wire
+
+from ..engine import Engine
+from ..errors import ConfigurationError, InvalidArgument
+from ..task import Task
+from .callers import AnyContext, Caller, request_of
+from .sentences import status_line
+
+__all__ = ["HOSTS", "Applied", "Purpose", "Waiter", "host_waits"]
+
+SHORT, LONG = 45.0, 110.0
+"""Seconds for hosts that give a call 60 s and 300 s: both leave room for the answer."""
+
+UNKNOWN_WORTH = 25.0
+"""Seconds worth passing for a caller we know nothing of; nobody gives up earlier than 30 s."""
+
+HOSTS: Mapping[str, float] = {
+    "antigravity-client": SHORT,
+    "chatgpt": SHORT,
+    "claude-ai": SHORT,
+    "claude-code": SHORT,
+    "cline": SHORT,
+    "codex": SHORT,
+    "codex-mcp-client": SHORT,
+    "cursor-vscode": SHORT,
+    "github-copilot-developer": SHORT,
+    "kilo-code": SHORT,
+    "opencode": SHORT,
+    "roo-code": SHORT,
+    "windsurf": SHORT,
+    "windsurf-client": SHORT,
+    "zed": SHORT,
+    "gemini-cli-mcp-client": LONG,
+    "goose": LONG,
+    "visual-studio-code": LONG,
+}
+"""Seconds a request of each host is held, by its `clientInfo.name` in lower case with hyphens."""
+
+PROGRESS_INTERVAL = 10.0
+"""Seconds after which a caller with a progress token hears something in any case."""
+PROGRESS_PAUSE = 1.0
+"""Seconds between two progress notifications, however fast the task reports."""
+
+Purpose = Literal["start", "follow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """How many seconds a request is held at most, and why so many."""
+
+    seconds: float
+    reason: str
+    asked: float | None = None
+
+    @property
+    def shown(self) -> wire.Waited:
+        return wire.Waited(
+            seconds=None if math.isinf(self.seconds) else self.seconds, asked=self.asked, reason=self.reason
+        )
+
+
+class Waiter:
+    """Decides on waits and carries them out, for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._being_asked: set[tuple[str, str]] = set()
+
+    def worth(self, caller: Caller) -> float:
+        """The `wait_seconds` a caller had best pass next time."""
+        if caller.has_token:
+            return self._cut(LONG)
+        return self._cut(self._host_wait(caller) or UNKNOWN_WORTH)
+
+    def applied(self, caller: Caller, asked: float | None, purpose: Purpose) -> Applied:
+        """How long this request is held, and why."""
+        limit = self._engine.settings.max_wait
+        if asked is not None:
+            seconds = self._cut(asked)
+            reason = "as asked" if seconds == asked else f"cut to what this server allows (0 to {limit:g} s)"
+            return Applied(seconds=seconds, reason=reason, asked=asked if math.isfinite(asked) else None)
+        if caller.declares_tasks:
+            return Applied(seconds=0.0, reason="the client follows tasks by itself (tasks extension)")
+        known = self._host_wait(caller)
+        if purpose == "start" and (known or caller.has_token):
+            grace = self._cut(self._engine.settings.start_grace)
+            return Applied(seconds=grace, reason="a short grace, so that a short task answers with its result")
+        if caller.has_token:
+            return Applied(seconds=self._cut(LONG), reason="the caller gets progress notifications meanwhile")
+        if known:
+            return Applied(seconds=self._cut(known), reason=f"what {caller.name} waits for one call")
+        who = "a bare request" if caller.is_bare else "a client that is not in the table of known hosts"
+        return Applied(seconds=0.0, reason=f"wait_seconds was not given, by {who}")
+
+    async def hold(self, ctx: AnyContext, task: Task, applied: Applied, *, any_event: bool = False) -> Task:
+        """The task after the wait. See `Engine.wait`."""
+        if applied.seconds <= 0:
+            return task
+        return await self.until(ctx, task, applied.seconds, any_event=any_event)
+
+    async def until(self, ctx: AnyContext, task: Task, seconds: float, *, any_event: bool = False) -> Task:
+        """Wait up to so many seconds (`math.inf`: as long as it takes), serving the caller meanwhile."""
+        request, caller = request_of(ctx), Caller.of(ctx)
+        asks = caller.answers_forms and caller.reachable
+        skipped: set[str] = set()
+        beat = _Beat(request) if caller.has_token else None
+        deadline = anyio.current_time() + seconds
+        while not task.is_over and (left := deadline - anyio.current_time()) > 0:
+            open_keys = [key for key in task.input_requests if key not in skipped]
+            if task.input_requests and not any_event:
+                if not (asks and open_keys):
+                    break
+                skipped.add(open_keys[0])
+                task = await self._ask(request, task, open_keys[0])
+                continue
+            seen = task.last_event_id
+            if beat is None:
+                task = await self._engine.wait(task, left, any_event=any_event)
+            else:
+                task = await self._engine.wait(task, min(left, beat.due()), any_event=any_event or beat.rested)
+                await beat.tell(task)
+            if any_event and task.last_event_id > seen:
+                break
+        return task
+
+    async def _ask(self, request: ServerRequestContext[Any, Any], task: Task, key: str) -> Task:
+        """Put one question to the client's user, and record the answer. The task's own clock stands still meanwhile."""
+        if (task.id, key) in self._being_asked:
+            return task
+        self._being_asked.add((task.id, key))
+        try:
+            params = task.input_requests[key]["params"]
+            with anyio.move_on_after(self._engine.settings.max_wait):
+                answer = await request.session.elicit_form(
+                    params["message"], params["requestedSchema"], related_request_id=request.request_id
+                )
+                if answer.action != "cancel":  # dismissed is not answered: somebody else may
+                    response = answer.model_dump(mode="json", include={"action", "content"}, exclude_none=True)
+                    task, _ = await self._engine.answer(task.id, {key: response}, owner=task.owner)
+        except (MCPError, ValidationError, InvalidArgument):
+            return task  # the question stays open for `respond_to_task`
+        finally:
+            self._being_asked.discard((task.id, key))
+        return task
+
+    def _host_wait(self, caller: Caller) -> float | None:
+        if caller.name is None:
+            return None
+        # A proxy adds itself to the name of the host behind it.
+        name = caller.name.split(" (via ")[0].strip().lower().replace(" ", "-")
+        return host_waits(self._engine.settings.host_waits).get(name, HOSTS.get(name))
+
+    def _cut(self, seconds: float) -> float:
+        return min(max(seconds, 0.0), self._engine.settings.max_wait) if not math.isnan(seconds) else 0.0
+
+
+class _Beat:
+    """Progress notifications of one held request: every `PROGRESS_INTERVAL`, and on news after `PROGRESS_PAUSE`."""
+
+    def __init__(self, request: ServerRequestContext[Any, Any]) -> None:
+        self._request = request
+        self._told_at = anyio.current_time()
+        self._told, self._told_event = -1.0, -1
+
+    @property
+    def rested(self) -> bool:
+        return anyio.current_time() - self._told_at >= PROGRESS_PAUSE
+
+    def due(self) -> float:
+        since = anyio.current_time() - self._told_at
+        return max(0.01, (PROGRESS_INTERVAL if self.rested else PROGRESS_PAUSE) - since)
+
+    async def tell(self, task: Task) -> None:
+        since = anyio.current_time() - self._told_at
+        news = task.last_event_id > self._told_event
+        if since < PROGRESS_PAUSE or (since < PROGRESS_INTERVAL and not news):
+            return
+        # MCP wants each value above the one before, also when the task has not moved.
+        self._told = max(task.progress, self._told + 0.001)
+        self._told_at, self._told_event = anyio.current_time(), task.last_event_id
+        await self._request.session.report_progress(self._told, 100.0, status_line(task))
+
+
+def host_waits(setting: str | None) -> dict[str, float]:
+    """The operator's own rows: `name=seconds`, comma separated.
+
+    Raises:
+        ConfigurationError: a row is something else.
+    """
+    rows: dict[str, float] = {}
+    for row in filter(None, (part.strip() for part in (setting or "").split(","))):
+        name, separator, seconds = row.rpartition("=")
+        try:
+            rows[name.strip().lower().replace(" ", "-")] = float(seconds)
+        except ValueError:
+            separator = ""
+        if not separator or not name.strip():
+            raise ConfigurationError(f"host_waits must be name=seconds, comma separated; got {row!r}")
+    return rows
