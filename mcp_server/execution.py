@@ -31,7 +31,7 @@ from .errors import Conflict, InvalidArgument, TaskError, Unavailable, protocol_
 from .registry import TaskType
 from .runners import run_async, run_in_process, run_in_thread
 from .settings import Settings
-from .task import Event, Kind, StaleAttempt, Status, Task, TransitionError, advance
+from .task import Event, Kind, StaleAttempt, Status, Task, TransitionError, advance, trimmed
 
 __all__ = ["Execution"]
 
@@ -156,7 +156,13 @@ class Execution:
         async with self._commit_lock:
             self._wake_pending.clear()
             while self._facts and not self._closed:
-                await self._commit([self._facts.popleft() for _ in range(min(BATCH, len(self._facts)))], durable)
+                batch = [self._facts.popleft() for _ in range(min(BATCH, len(self._facts)))]
+                try:
+                    await self._commit(batch, durable)
+                except BaseException:
+                    # Whoever flushed was cancelled; what was reported is still to be written.
+                    self._facts.extendleft(reversed(batch))
+                    raise
 
     async def _commit(self, batch: list[Fact], durable: bool) -> None:
         delay = 0.05
@@ -164,7 +170,9 @@ class Execution:
             before = self.task
             try:
                 after, events = self._fold(before, batch)
-                await self._backend.commit(before, after, events, durable=durable)
+                # Shielded: a commit that was given up might still happen, and its facts be written twice.
+                with anyio.CancelScope(shield=True):
+                    await self._backend.commit(before, after, events, durable=durable)
             except Conflict:
                 await self._reload()
             except (StaleAttempt, TransitionError) as error:
@@ -364,15 +372,6 @@ def only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def trimmed(task: Task, max_events: int) -> Task:
-    """The task with its oldest events given up once it holds a tenth more than it may."""
-    if task.last_event_id - task.first_event_id < max_events * 1.1:
-        return task
-    after = object.__new__(Task)
-    after.__dict__.update(task.__dict__, first_event_id=task.last_event_id - max_events + 1)
-    return after
 
 
 def _sound_progress(facts: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "Task",
     "TransitionError",
     "advance",
+    "trimmed",
 ]
 
 
@@ -219,6 +220,13 @@ def advance(task: Task, kind: Kind, *, at: float, attempt: int | None = None, **
     if changes["status"] in TERMINAL:
         changes.update(completed_at=at, expires_at=facts["expires_at"], input_requests={}, estimated_remaining=None)
     return _replaced(task, changes), Event(number=task.last_event_id + 1, kind=kind, at=at, attempt=expected, data=data)
+
+
+def trimmed(task: Task, max_events: int) -> Task:
+    """The task with its oldest events given up, once it holds a tenth more than it may."""
+    if task.last_event_id - task.first_event_id < max_events * 1.1:
+        return task
+    return _replaced(task, {"first_event_id": task.last_event_id - max_events + 1})
 
 
 def _replaced(task: Task, changes: Mapping[str, Any]) -> Task:
