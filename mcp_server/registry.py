@@ -8,6 +8,7 @@ here knows where tasks are kept or how they are reached.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -65,7 +66,7 @@ class Policy:
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failed attempts."""
-        return min(300.0, self.retry_delay * 2.0 ** max(0, failures - 1))
+        return min(300.0, self.retry_delay * 2.0 ** min(64, max(0, failures - 1)))
 
     def public(self) -> dict[str, Any]:
         return asdict(self)
@@ -208,6 +209,9 @@ def _context_parameter(function: Callable[..., Any], hints: Mapping[str, Any], i
     return found[0] if found else None
 
 
+_RESERVED = {name for name in dir(BaseModel) if name.startswith("model_")}
+
+
 def _arguments_model(
     function: Callable[..., Any], hints: Mapping[str, Any], name: str, context_parameter: str | None
 ) -> type[BaseModel]:
@@ -217,10 +221,15 @@ def _arguments_model(
             continue
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise TypeError(f"{function.__name__}: the parameter {parameter.name!r} must be passable by name")
+        if parameter.name.startswith("_") or parameter.name in _RESERVED:
+            raise TypeError(f"{function.__name__}: a parameter cannot be named {parameter.name!r}")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     try:
-        return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+        with warnings.catch_warnings():
+            # A parameter may have the name of a method of BaseModel, such as `json` or `schema`.
+            warnings.filterwarnings("ignore", "Field name .* shadows", UserWarning)
+            return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
     except (PydanticUserError, PydanticSchemaGenerationError, NameError) as error:
         raise TypeError(f"{function.__name__}: its parameters cannot be described as JSON Schema: {error}") from None
 
