@@ -119,6 +119,8 @@ class LongTaskServer(MCPServer[Any]):
     @overload
     def task(
         self,
+        function: None = None,
+        /,
         *,
         name: str | None = ...,
         description: str | None = ...,
@@ -165,7 +167,7 @@ class LongTaskServer(MCPServer[Any]):
         """
         if function is None:
             own = {"name": name, "description": description, "process": process, "ask_first": ask_first}
-            return partial(self.task, **own, **policy)  # type: ignore[arg-type]
+            return partial(self.task, **own, **policy)
         task_type = TaskType.from_function(
             function,
             name=name,
