@@ -1,0 +1,51 @@
+"""Waiting for tasks of an engine in the same process: by their events, never by the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+
+from mcp_server import Engine
+from mcp_server.task import Event, Kind, Task
+
+__all__ = ["ended", "kinds", "log", "outputs", "reached", "run"]
+
+PATIENCE = 20.0
+"""Seconds after which a test that still waits has failed."""
+
+
+async def reached(engine: Engine, task: Task, condition: Callable[[Task], bool]) -> Task:
+    """The task once the condition holds for it."""
+    with anyio.fail_after(PATIENCE):
+        while not condition(task := await engine.get(task.id, owner=task.owner)):
+            assert not task.is_over, f"it ended as {task.status} with {task.error}"
+            await engine.backend.wait(task.id, task.last_event_id)
+    return task
+
+
+async def ended(engine: Engine, task: Task) -> Task:
+    return await reached(engine, task, lambda t: t.is_over)
+
+
+async def run(engine: Engine, task_type: str, arguments: Mapping[str, Any] | None = None, **more: Any) -> Task:
+    """Start a task and wait for its end."""
+    return await ended(engine, await engine.start(task_type, arguments, **more))
+
+
+async def log(engine: Engine, task: Task) -> list[Event]:
+    """Every event of the task, as stored."""
+    found: list[Event] = []
+    while page := await engine.read(task.id, found[-1].number if found else 0, 1000):
+        found.extend(page)
+    return found
+
+
+async def kinds(engine: Engine, task: Task) -> list[Kind]:
+    return [event.kind for event in await log(engine, task)]
+
+
+async def outputs(engine: Engine, task: Task) -> list[Any]:
+    """What the task has emitted."""
+    return [event.data["data"] for event in await log(engine, task) if event.kind is Kind.OUTPUT]
