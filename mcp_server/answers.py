@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import InvalidArgument
 
-__all__ = ["check_response", "first_question"]
+__all__ = ["ACTIONS", "check_response", "first_question"]
 
 ACTIONS = ("accept", "decline", "cancel")
 

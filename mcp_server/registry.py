@@ -249,6 +249,8 @@ def explain(error: ErrorDetails) -> dict[str, Any]:
     got = repr(error["input"])
     context = error.get("ctx") or {}
     expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))
+    if error["type"] == "missing":
+        expected = "a value"
     return {
         "path": ".".join(str(part) for part in error["loc"]),
         "message": error["msg"],

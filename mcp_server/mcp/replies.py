@@ -6,6 +6,7 @@ object out of either, as `structuredContent` and as JSON text, and lets no trace
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 import uuid
@@ -22,6 +23,7 @@ from client_sdk import wire
 from ..clean import to_text
 from ..errors import CallerError, Internal, InvalidArgument
 from ..registry import explain
+from .sentences import next_after_error
 
 __all__ = ["Answered", "ReplyTool", "failure", "success"]
 
@@ -42,7 +44,7 @@ class ReplyTool(Tool):
     @classmethod
     def of(cls, function: Callable[..., Any], **kwargs: Any) -> Self:
         """A tool like the function, whose output schema is the envelope around what the function returns."""
-        tool = cls.from_function(function, **kwargs)
+        tool = cls.from_function(function, description=inspect.getdoc(function), **kwargs)
         assert isinstance(tool, cls)
         data = get_type_hints(function)["return"]
         tool.fn_metadata = tool.fn_metadata.model_copy(
@@ -80,13 +82,14 @@ def success(action: str, data: BaseModel) -> CallToolResult:
 def failure(
     action: str, error: CallerError, *, data: dict[str, Any] | None = None, is_error: bool = True
 ) -> CallToolResult:
+    advice = error.details.get("next") or next_after_error(error)
     return _result(
         {
             "status": "error",
             "action": action,
             "error": error.message,
             "error_code": error.code,
-            "details": error.details,
+            "details": {**error.details, "next": advice} if advice else error.details,
             "data": data,
             "timestamp": _now(),
         },

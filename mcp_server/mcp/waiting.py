@@ -12,7 +12,7 @@ test compares the two. Values are cut to what is allowed, never refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,8 +24,9 @@ from pydantic import ValidationError
 from client_sdk import wire
 
 from ..engine import Engine
-from ..errors import ConfigurationError, InvalidArgument
+from ..errors import CallerError, ConfigurationError, InvalidArgument
 from ..task import Task
+from .beat import Beat
 from .callers import AnyContext, Caller, request_of
 from .sentences import status_line
 
@@ -58,11 +59,6 @@ HOSTS: Mapping[str, float] = {
     "visual-studio-code": LONG,
 }
 """Seconds a request of each host is held, by its `clientInfo.name` in lower case with hyphens."""
-
-PROGRESS_INTERVAL = 10.0
-"""Seconds after which a caller with a progress token hears something in any case."""
-PROGRESS_PAUSE = 1.0
-"""Seconds between two progress notifications, however fast the task reports."""
 
 Purpose = Literal["start", "follow"]
 
@@ -126,7 +122,7 @@ class Waiter:
         request, caller = request_of(ctx), Caller.of(ctx)
         asks = caller.answers_forms and caller.reachable
         skipped: set[str] = set()
-        beat = _Beat(request) if caller.has_token else None
+        beat = Beat(request) if caller.has_token else None
         deadline = anyio.current_time() + seconds
         while not task.is_over and (left := deadline - anyio.current_time()) > 0:
             open_keys = [key for key in task.input_requests if key not in skipped]
@@ -141,10 +137,46 @@ class Waiter:
                 task = await self._engine.wait(task, left, any_event=any_event)
             else:
                 task = await self._engine.wait(task, min(left, beat.due()), any_event=any_event or beat.rested)
-                await beat.tell(task)
+                await beat.tell(task.progress, task.last_event_id, status_line(task))
             if any_event and task.last_event_id > seen:
                 break
         return task
+
+    async def until_several(
+        self, ctx: AnyContext, tasks: Sequence[Task], applied: Applied, *, first: bool
+    ) -> list[Task]:
+        """The tasks after a wait for all of them, or for the `first` one, to end or to ask something."""
+        held = {task.id: task for task in tasks}
+        request, caller = request_of(ctx), Caller.of(ctx)
+
+        def done() -> bool:
+            settled = [task.is_over or bool(task.input_requests) for task in held.values()]
+            return any(settled) if first else all(settled)
+
+        async def follow(task: Task) -> None:
+            try:
+                held[task.id] = await self._engine.wait(task, applied.seconds)
+                ended = done()
+            except CallerError:
+                ended = True  # the last look, below, says it
+            if ended:
+                waiting.cancel_scope.cancel()
+
+        async def tell() -> None:
+            beat = Beat(request)
+            while True:
+                await anyio.sleep(beat.due())
+                over = sum(task.is_over for task in held.values())
+                await beat.tell(100.0 * over / len(held), over, f"{over} of {len(held)} tasks are over")
+
+        if not done() and applied.seconds > 0:
+            with anyio.move_on_after(applied.seconds):
+                async with anyio.create_task_group() as waiting:
+                    for task in tasks:
+                        waiting.start_soon(follow, task)
+                    if caller.has_token:
+                        waiting.start_soon(tell)
+        return [await self._engine.get(task.id, owner=caller.owner) for task in tasks]
 
     async def _ask(self, request: ServerRequestContext[Any, Any], task: Task, key: str) -> Task:
         """Put one question to the client's user, and record the answer. The task's own clock stands still meanwhile."""
@@ -175,33 +207,6 @@ class Waiter:
 
     def _cut(self, seconds: float) -> float:
         return min(max(seconds, 0.0), self._engine.settings.max_wait) if not math.isnan(seconds) else 0.0
-
-
-class _Beat:
-    """Progress notifications of one held request: every `PROGRESS_INTERVAL`, and on news after `PROGRESS_PAUSE`."""
-
-    def __init__(self, request: ServerRequestContext[Any, Any]) -> None:
-        self._request = request
-        self._told_at = anyio.current_time()
-        self._told, self._told_event = -1.0, -1
-
-    @property
-    def rested(self) -> bool:
-        return anyio.current_time() - self._told_at >= PROGRESS_PAUSE
-
-    def due(self) -> float:
-        since = anyio.current_time() - self._told_at
-        return max(0.01, (PROGRESS_INTERVAL if self.rested else PROGRESS_PAUSE) - since)
-
-    async def tell(self, task: Task) -> None:
-        since = anyio.current_time() - self._told_at
-        news = task.last_event_id > self._told_event
-        if since < PROGRESS_PAUSE or (since < PROGRESS_INTERVAL and not news):
-            return
-        # MCP wants each value above the one before, also when the task has not moved.
-        self._told = max(task.progress, self._told + 0.001)
-        self._told_at, self._told_event = anyio.current_time(), task.last_event_id
-        await self._request.session.report_progress(self._told, 100.0, status_line(task))
 
 
 def host_waits(setting: str | None) -> dict[str, float]:
