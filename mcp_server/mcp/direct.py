@@ -36,9 +36,9 @@ Request = ServerRequestContext[Any, Any]
 class DirectCalls:
     """Holds calls of task tools and answers them, for one engine."""
 
-    def __init__(self, engine: Engine, snapshots: Snapshots) -> None:
-        self._engine, self._snapshots = engine, snapshots
-        self._waiter = Waiter(engine)
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._waiter = engine, Waiter(engine)
+        self._snapshots = Snapshots(engine, self._waiter)
 
     async def resumed(self, params: CallToolRequestParams, caller: Caller) -> Task | None:
         """The task an earlier round of this call started, with the answers this round brings; None in a first round.

@@ -18,7 +18,6 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, CallToolRequestParams, RequestParams
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import Field
 
 from client_sdk import wire
 
@@ -32,7 +31,6 @@ from .direct import DirectCalls
 from .listen import TaskPushes, missing_extension
 from .questions import Round
 from .replies import failure
-from .snapshots import Snapshots
 from .task_tools import task_tool
 
 __all__ = ["TasksExtension"]
@@ -46,7 +44,7 @@ class _TaskParams(RequestParams):
 
 class _UpdateParams(_TaskParams):
     # Any object: answers to keys that are not open are ignored, whatever they look like.
-    input_responses: dict[str, Any] = Field(default_factory=dict)
+    input_responses: dict[str, Any]
 
 
 class TasksExtension(Extension):
@@ -69,7 +67,7 @@ class TasksExtension(Extension):
         self._engine, self._stream_url = engine, stream_url
         self._offers_tools = tools
         self._is_running = False
-        self._direct = DirectCalls(engine, Snapshots(engine))
+        self._direct = DirectCalls(engine)
         self.listen = TaskPushes(engine, self._shown)
 
     @asynccontextmanager

@@ -26,9 +26,8 @@ STREAM_URL = "/progress/{operation_id}/stream"
 class Snapshots:
     """Turns tasks into the `data` of replies, for one engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._waiter = Waiter(engine)
+    def __init__(self, engine: Engine, waiter: Waiter) -> None:
+        self._engine, self._waiter = engine, waiter
 
     async def one(self, task: Task, caller: Caller, *, share: int = 1) -> dict[str, Any]:
         """The fields of `wire.Snapshot`; the output is left out if it is too long for this caller.

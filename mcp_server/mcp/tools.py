@@ -34,7 +34,8 @@ class LongTaskTools:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._snapshots, self._waiter = Snapshots(engine), Waiter(engine)
+        self._waiter = Waiter(engine)
+        self._snapshots = Snapshots(engine, self._waiter)
         self._following = FollowingTools(engine, self._snapshots, self._waiter)
 
     def tools(self) -> list[ReplyTool]:
