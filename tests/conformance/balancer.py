@@ -30,9 +30,7 @@ HOP_BY_HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-
 
 
 @asynccontextmanager
-async def balancer(
-    servers: Sequence[str], after: Callable[[int], Awaitable[None]] | None = None
-) -> AsyncIterator[str]:
+async def balancer(servers: Sequence[str], after: Callable[[int], Awaitable[None]] | None = None) -> AsyncIterator[str]:
     """Balance over base URLs; gives the base URL to use instead. `after` gets the number of each answered request."""
     numbers = count(1)
     async with httpx2.AsyncClient(timeout=httpx2.Timeout(None, connect=1.0)) as client:

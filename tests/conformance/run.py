@@ -42,15 +42,20 @@ async def two_servers(suite: Suite, store: str) -> Outcome:
 async def killed_server(suite: Suite, store: str) -> Outcome:
     with fixture_server(store) as server:
         restarting = anyio.Lock()
+        kills = 0
 
         async def kill_now_and_then(number: int) -> None:
+            nonlocal kills
             if number % KILL_EVERY == 0:
                 async with restarting:
                     await anyio.to_thread.run_sync(server.kill)
                     await anyio.to_thread.run_sync(server.start)
+                    kills += 1
 
         async with balancer([server.url], after=kill_now_and_then) as url:
-            return await suite.tasks(f"{url}/mcp")
+            outcome = await suite.tasks(f"{url}/mcp")
+        assert kills > 0, "nothing was killed"
+        return outcome
 
 
 async def run(scratch: Path, only: str | None) -> bool:

@@ -33,7 +33,7 @@ class Outcome:
     passed: int
     failed: int
     problems: Sequence[str] = field(default_factory=tuple)
-    """One line for each failed check and each scenario that came to no result."""
+    """One line for each check that failed or warns, and for each scenario that came to no result."""
 
 
 class Suite:
@@ -87,6 +87,6 @@ def _outcome(results: Path, names: Sequence[str]) -> Outcome:
         problems += [
             f"{name} {check['id']}: {check.get('errorMessage') or check['description']}"
             for check in checks
-            if check["status"] == "FAILURE"
+            if check["status"] in ("FAILURE", "WARNING")
         ]
     return Outcome(passed=counts["SUCCESS"], failed=counts["FAILURE"], problems=problems)

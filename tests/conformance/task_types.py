@@ -65,6 +65,12 @@ async def multi_input(*, task: TaskContext) -> str:
     return f"Answered: {sorted(answers)}"
 
 
+async def tool_with_task(*, task: TaskContext) -> str:
+    """Ask for a name before there is a task, and greet in the task."""
+    answer = await task.ask("What is your name?", Name, key="user_name")
+    return f"Hello, {answer.name}!"
+
+
 def add_task_types(server: LongTaskServer) -> None:
     server.task(mode="never")(greet)
     server.task(slow_compute)
@@ -72,3 +78,5 @@ def add_task_types(server: LongTaskServer) -> None:
     server.task(protocol_error_job)
     server.task(confirm_delete)
     server.task(multi_input)
+    first = {"user_name": ("What is your name?", Name)}
+    server.task(name="test_tool_with_task", mode="required", ask_first=first)(tool_with_task)
