@@ -45,7 +45,7 @@ async def ours(folder: Path, *more: str) -> AsyncIterator[tuple[int, psutil.Proc
 
 
 async def starts(folder: Path) -> None:
-    """Starts of a no-op task (durability=full, and the tasks run beside) against empty tool calls of a bare MCPServer."""
+    """Starts of a no-op task (durability=full; the tasks run as well) against empty tool calls of a bare MCPServer."""
     ratios = []
     for _ in range(ROUNDS):
         with server("servers.py", "bare") as (port, _process):
@@ -88,7 +88,7 @@ async def events(folder: Path) -> None:
 
 
 async def readers(folder: Path, count: int = 100, reports: int = 10_000) -> None:
-    """So many readers of one running task, against a bare Starlette stream of the same bytes, events per second in all."""
+    """So many readers of one running task, against a bare Starlette stream of as many bytes; events per second in all."""
 
     async def read_all(port: int, path: str, end: bytes) -> int:
         async with connect(port) as stream:
@@ -188,8 +188,9 @@ def _multiply(path: Path, task_id: str, count: int) -> None:
         columns = [row[1] for row in database.execute("PRAGMA table_info(tasks)") if row[1] not in ("seq", "id")]
         names = ", ".join(columns)
         database.execute(
-            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-            f" INSERT INTO tasks (id, {names}) SELECT lower(hex(randomblob(16))), {names} FROM n, tasks WHERE tasks.id = ?",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            f" INSERT INTO tasks (id, {names})"
+            f" SELECT lower(hex(randomblob(16))), {names} FROM n, tasks WHERE tasks.id = ?",
             (count, task_id),
         )
         (seq,) = database.execute("SELECT seq FROM tasks WHERE id = ?", (task_id,)).fetchone()
