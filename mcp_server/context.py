@@ -121,7 +121,7 @@ class _Span:
         stage = None
         if self._path:
             done = 100.0 * (self._reached - self._low) / ((self._high - self._low) or 1.0)
-            name = "/".join(self._path)
+            name = "/".join(map(str, self._path))
             stage = {"name": name, "index": self._index, "count": self._count, "progress": round(done, 3)}
         return {
             "progress": self._reached if share is not None or self._path else None,

@@ -61,6 +61,7 @@ class Execution:
         self._wake = anyio.Event()
         self._changed = anyio.Event()
         self._asked = 0
+        self._questions: set[str] = set()
         self._stop: Stop | None = None
         self._stopping = anyio.Event()
         self._ended = False
@@ -121,8 +122,9 @@ class Execution:
         self._asked += 1
         key = key or f"q{self._asked}"
         if key not in self.task.answers:
-            if key in self.task.input_requests:
+            if key in self._questions:
                 raise TaskError(f"There is already an open question with the key {key!r}", code="DUPLICATE_QUESTION")
+            self._questions.add(key)
             self.put(Kind.INPUT_REQUIRED, {"requests": {key: request}})
             await self._flush()
             with anyio.move_on_after(timeout):

@@ -1,19 +1,37 @@
-"""Waiting for tasks of an engine in the same process: by their events, never by the clock."""
+"""An engine in the test's own process, and waiting for its tasks: by their events, never by the clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import anyio
 
-from mcp_server import Engine
+from mcp_server import Engine, Settings
+from mcp_server.backends.sqlite import SQLiteBackend
+from mcp_server.registry import Registry
 from mcp_server.task import Event, Kind, Task
 
-__all__ = ["ended", "kinds", "log", "outputs", "reached", "run"]
+__all__ = ["ended", "kinds", "log", "make_engine", "outputs", "reached", "run", "task_type"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 PATIENCE = 20.0
 """Seconds after which a test that still waits has failed."""
+
+
+def make_engine(directory: Path, *, registry: Registry | None = None, **settings: Any) -> Engine:
+    """An engine whose tasks are in a file of that directory; several may share it."""
+    chosen = Settings(**{"lease": 1.0, "cancel_grace": 0.3, **settings})
+    backend = SQLiteBackend(directory / "tasks.db", lease=chosen.lease)
+    return Engine(Registry() if registry is None else registry, backend, chosen)
+
+
+def task_type(engine: Engine, **options: Any) -> Callable[[Function], Function]:
+    """Register a function with the engine, as `LongTaskServer.task` does."""
+    decorator: Callable[[Function], Function] = engine.registry.task(**options)
+    return decorator
 
 
 async def reached(engine: Engine, task: Task, condition: Callable[[Task], bool]) -> Task:
