@@ -102,12 +102,20 @@ class RedisServer:
             self._process = None
 
     def command(self, *words: str) -> str:
-        """Send one command; the first line of the answer."""
+        """Send one command; its answer, a short text or one line."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             encoded = [word.encode() for word in words]
             message = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in encoded)
             connection.sendall(message)
-            return connection.recv(65536).split(b"\r\n", 1)[0].decode()
+            kind, _, text = connection.recv(65536).decode().partition("\r\n")
+            return text if kind.startswith("$") else kind
+
+    def wait_for(self, text: str, *words: str) -> None:
+        """Send the command until its answer holds `text`."""
+        deadline = time.monotonic() + START
+        while text not in self.command(*words):
+            assert time.monotonic() < deadline, f"{words} never answered {text!r}"
+            time.sleep(0.02)
 
 
 @contextmanager

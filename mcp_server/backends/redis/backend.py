@@ -52,7 +52,6 @@ class RedisBackend:
             with user, password, database and TLS options as redis-py reads them.
         lease: seconds after which the task of a dead process is taken up again.
         prefix: stores with different prefixes share a Redis and nothing else.
-        execute: False makes `serve` take no tasks (a replica with `--no-worker`).
         drain: seconds running calls get to finish when `serve` is cancelled, before they are cancelled.
     """
 
@@ -64,7 +63,6 @@ class RedisBackend:
         *,
         lease: float = 10.0,
         prefix: str = "longtasks",
-        execute: bool = True,
         drain: float = 0.0,
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]+", prefix):
@@ -73,7 +71,7 @@ class RedisBackend:
             )
         self._connection = Connection(url)
         self._prefix, self._root = prefix, f"{{{prefix}}}"
-        self._lease, self._execute, self._drain = lease, execute, drain
+        self._lease, self._drain = lease, drain
         self._scripts = Scripts(self._connection, self._root)
         self._watching = Watching(self._connection, self._root, self._stored_number, self._on_work)
         self._serving: Serving | None = None
@@ -236,8 +234,6 @@ class RedisBackend:
         return {status: int(found.get(status.value.encode(), 0)) for status in Status}
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
-        if not self._execute:
-            await anyio.sleep_forever()
         serving = Serving(
             self._connection,
             self._root,

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from ...errors import Unavailable
-from .connection import SyncConnection
+from .connection import Outage, SyncConnection
 from .scripts import renew
 
 __all__ = ["Claim", "Claims"]
@@ -54,6 +54,9 @@ class Claims:
     def __iter__(self) -> Iterator[Claim]:
         return iter(list(self._held.values()))
 
+    def __contains__(self, token: str) -> bool:
+        return token in self._held
+
     def add(self, claim: Claim) -> None:
         self._held[claim.token] = claim
 
@@ -76,15 +79,17 @@ class Claims:
 
     def _renew_until(self, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
         connection = SyncConnection(self._url, answer=max(0.2, self._lease / 4))
+        outage = Outage(logger, "Leases cannot be renewed")
         pause = self._lease / 4
         while not stop.wait(pause):
             held = self._held.copy()
             try:
                 lost = renew(connection, self._root, [(c.task_id, c.token) for c in held.values()], self._lease)
             except Unavailable as error:
-                logger.warning("Leases cannot be renewed: %s", error.message)
+                outage.met(error)
                 pause = min(RETRY, self._lease / 4)
                 continue
+            outage.over()
             pause = self._lease / 4
             for claim in held.values():
                 # One that ended meanwhile is not lost; cancelling a scope that was left would do nothing.

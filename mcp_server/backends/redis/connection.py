@@ -10,7 +10,9 @@ Knows nothing of tasks.
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,13 +23,24 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, NoScriptError, RedisClusterException, RedisError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterError,
+    ConnectionError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 from ...errors import ConfigurationError, Unavailable
 from .scripts import Script
 
-__all__ = ["SCHEMES", "Connection", "SyncConnection", "error_meaning", "shown"]
+__all__ = ["SCHEMES", "Connection", "Outage", "SyncConnection", "error_meaning", "shown"]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
@@ -39,11 +52,11 @@ CONNECTIONS = 64
 PAUSES = (0.02, 0.2)
 """Seconds before a repeatable command is tried again."""
 
-_LOST = (ConnectionError, TimeoutError, RedisClusterException, OSError)
-# Redis 6.2 wraps the error of a script's command in one of its own, so the word is looked for anywhere.
-_NOT_NOW = re.compile(
-    r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|NOAUTH|WRONGPASS|NOPERM|NEWER)\b"
-)
+_STALE = (ConnectionError, RedisClusterException)
+_LOST = (*_STALE, TimeoutError, OSError)
+_REFUSED = (AuthenticationError, NoPermissionError, OutOfMemoryError, ReadOnlyError, ClusterError)
+# Errors without a class of their own; and Redis 6.2 wraps those of a script's commands in one of its own.
+_NOT_NOW = re.compile(r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|NOPERM|NEWER)\b")
 
 
 def shown(url: str) -> str:
@@ -56,12 +69,13 @@ def shown(url: str) -> str:
 
 def error_meaning(error: BaseException) -> Unavailable | None:
     """`Unavailable` if the same command may succeed later, None if it is a mistake of ours."""
-    if isinstance(error, RedisError) and (word := _NOT_NOW.search(str(error))):
-        text = {
-            "OOM": "Redis is full and cannot store it",
-            "NEWER": "A newer version upgraded this store; this process has to be replaced",
-        }.get(word[0], f"Redis refuses: {error}")
-        return Unavailable(text)
+    word = _NOT_NOW.search(str(error)) if isinstance(error, RedisError) else None
+    if isinstance(error, OutOfMemoryError) or (word and word[0] == "OOM"):
+        return Unavailable("Redis is full and cannot store it")
+    if word and word[0] == "NEWER":
+        return Unavailable("A newer version upgraded this store; this process has to be replaced")
+    if word or isinstance(error, _REFUSED):
+        return Unavailable(f"Redis refuses: {error}")
     if isinstance(error, _LOST):
         return Unavailable(f"Redis does not answer: {error}")
     return None
@@ -84,6 +98,27 @@ def _is_cluster(url: str) -> bool:
 
 def _plain(url: str) -> str:
     return url.replace("+cluster", "", 1)
+
+
+class Outage:
+    """Logs a trouble once when it begins and once when it is over, however often it is met in between.
+
+    Args:
+        what: what cannot be done meanwhile, as the beginning of a sentence.
+    """
+
+    def __init__(self, logger: logging.Logger, what: str) -> None:
+        self._logger, self._what, self._since = logger, what, 0.0
+
+    def met(self, error: object) -> None:
+        if not self._since:
+            self._since = time.monotonic()
+            self._logger.warning("%s: %s", self._what, error)
+
+    def over(self) -> None:
+        if self._since:
+            self._logger.warning("%s for %.1f s; now it goes on", self._what, time.monotonic() - self._since)
+            self._since = 0.0
 
 
 class Connection:
@@ -117,9 +152,8 @@ class Connection:
 
     async def aclose(self) -> None:
         # What is wrong with a connection does not matter any more.
-        with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT):
-            with suppress(RedisError, OSError):
-                await self._client.aclose()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT), suppress(RedisError, OSError):
+            await self._client.aclose()
 
     async def command(self, *command: Any, repeat: bool = True) -> Any:
         """Send one command. `repeat` says that sending it twice does no harm.
@@ -130,7 +164,7 @@ class Connection:
         for pause in PAUSES if repeat else ():
             try:
                 return await self._client.execute_command(*command)
-            except _LOST:
+            except _STALE:
                 await anyio.sleep(pause)
             except RedisError as error:
                 raise error_meaning(error) or error from error
@@ -153,7 +187,7 @@ class Connection:
                         pipeline.execute_command(*command)
                     return list(await pipeline.execute())
             except (RedisError, OSError) as error:
-                if pause is None or not isinstance(error, _LOST):
+                if pause is None or not isinstance(error, _STALE):
                     raise error_meaning(error) or error from error
                 await anyio.sleep(pause)
         raise AssertionError("unreachable")

@@ -32,7 +32,7 @@ from ...backend import Limits
 from ...errors import Unavailable
 from .carrying import Carrying, pool_name
 from .claims import Claim, Claims
-from .connection import Connection
+from .connection import Connection, Outage
 from .fleet import REPORT, report, retire
 from .scripts import Scripts
 
@@ -82,6 +82,7 @@ class Serving:
         self._tokens = (f"{secrets.token_hex(6)}.{n}" for n in itertools.count())
         self._woken, self._stopping = anyio.Event(), anyio.Event()
         self._works: anyio.abc.TaskGroup
+        self._outage = Outage(logger, "No task can be claimed")
 
     def wake(self) -> None:
         """There may be due work: something was queued or has ended, here or elsewhere."""
@@ -141,8 +142,9 @@ class Serving:
                 handed=[(task, token) for token, (task, _) in self._handed.items()],
             )
         except Unavailable as error:
-            logger.warning("No task can be claimed: %s", error.message)
+            self._outage.met(error)
             return RETRY
+        self._outage.over()
         async with anyio.create_task_group() as group:
             for task_id, token in admitted.claims:
                 self._handed[token] = (task_id, time.monotonic())
@@ -179,7 +181,8 @@ class Serving:
         try:
             if self._stopping.is_set():
                 await self._scripts.release(task_id, token, 0)
-            elif await self._scripts.begin(task_id, token, self._name, self._lease):
+            elif await self._scripts.begin(task_id, token, self._name, self._lease) and token not in self._claims:
+                # It is there when Docket delivers once more what it let go of here.
                 return Claim(task_id, token)
         except Unavailable as error:
             logger.warning("Task %s cannot be begun: %s", task_id, error.message)

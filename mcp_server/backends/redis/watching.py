@@ -22,7 +22,7 @@ import anyio
 from redis.exceptions import RedisError
 
 from ...errors import Unavailable
-from .connection import Connection
+from .connection import Connection, Outage
 
 __all__ = ["GONE", "Watching"]
 
@@ -140,7 +140,7 @@ class Watching:
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
-        retry = 0.05
+        retry, outage = 0.05, Outage(logger, "Wake-ups from Redis are interrupted")
         while True:
             try:
                 client = await self._connection.pubsub_client()
@@ -151,11 +151,12 @@ class Watching:
                         for watched in wanted.values():
                             watched.asked = True
                         self._pubsub = pubsub
+                    outage.over()
                     self._on_work()
                     retry = 0.05
                     await self._listen(pubsub)
             except (RedisError, OSError) as error:
-                logger.warning("Wake-ups from Redis are interrupted: %s", error)
+                outage.met(error)
             finally:
                 self._pubsub = None
                 for watched in self._watched.values():
