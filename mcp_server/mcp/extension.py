@@ -176,10 +176,11 @@ def _admitted(ctx: Request, params: _TaskParams) -> Caller:
     Raises:
         MCPError: the routing header does not name the task, or the extension was not declared.
     """
-    if ctx.request is not None:
-        named = ctx.request.headers.get(MCP_NAME_HEADER)
-        if decode_header_value(named) != params.task_id:
-            raise MCPError(HEADER_MISMATCH, "The Mcp-Name header must be the taskId of the request")
+    named = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
+    # Clients MUST send it, for routers that need it; FastMCP 4 and early TypeScript SDKs do not, and
+    # nothing here routes by it. So only a wrong one is refused.
+    if named is not None and decode_header_value(named) != params.task_id:
+        raise MCPError(HEADER_MISMATCH, "The Mcp-Name header must be the taskId of the request")
     caller = Caller.of(ctx)
     if not caller.declares_tasks:
         raise missing_extension()

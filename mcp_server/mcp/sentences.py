@@ -44,12 +44,15 @@ def _running_parts(task: Task, now: float) -> list[str]:
     parts = [f"{task.progress:.0f} %"]
     if task.stage and (name := str(task.stage["name"])) not in task.message:
         parts.append(name)
-    if task.message and task.message != "Started":
-        parts.append(task.message)
+    message = "" if task.message == "Started" else task.message
     if task.total is not None and task.current is not None and task.total != 100.0:
-        counted = f"{task.current:g} of {task.total:g}"
-        if f"{task.current:g}" not in task.message:
-            parts.append(counted)
+        current, total = f"{task.current:g}", f"{task.total:g}"
+        if message.endswith(f" {current}"):
+            message = f"{message} of {total}"
+        elif total not in message:
+            message = f"{message} ({current} of {total})" if message else f"{current} of {total}"
+    if message:
+        parts.append(message)
     if task.cancel_requested:
         parts.append("asked to stop")
     elif task.estimated_remaining is not None:
