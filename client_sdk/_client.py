@@ -17,7 +17,7 @@ import httpx2
 
 from ._backoff import Patience
 from ._connection import Connection
-from ._handle import Following, TaskHandle
+from ._handle import Following, OpenStreams, TaskHandle
 from ._journal import Journal
 from .errors import LongTaskClientError, NotFound
 from .wire import (
@@ -75,6 +75,7 @@ class LongTaskClient:
             journal=self._journal,
             heartbeat=heartbeat,
             patience=Patience(total=patience, longest=max_delay),
+            streams=OpenStreams(),
         )
 
     async def __aenter__(self) -> Self:
@@ -87,6 +88,7 @@ class LongTaskClient:
 
     async def aclose(self) -> None:
         """Close the connections. Tasks go on."""
+        await self._following.streams.aclose()
         await self._connection.aclose()
 
     def start(

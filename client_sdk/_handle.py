@@ -8,7 +8,10 @@ task leaves the journal when its end was seen.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,10 +20,10 @@ from ._backoff import Patience
 from ._connection import Connection
 from ._events import Event, ProgressEvent, event_of
 from ._journal import Entry, Journal
-from ._poll import Callback, call_back, poll
+from ._poll import Callback, call_back, snapshots
 from ._stream import Frames
-from .errors import NotFound, error_of_end
-from .wire import TERMINAL_STATUSES, CancelReply, Snapshot
+from .errors import NotFound
+from .wire import TERMINAL_STATUSES, CancelReply, Result, Snapshot, TaskStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +39,7 @@ class Following:
     journal: Journal | None
     heartbeat: float
     patience: Patience
+    streams: OpenStreams
 
     async def record(self, snapshot: Snapshot) -> None:
         if self.journal is not None:
@@ -50,6 +54,43 @@ class Following:
                 await self.journal.forget(operation_id)
             else:
                 await self.journal.advance(operation_id, number)
+
+
+class OpenStreams:
+    """The connections of event streams, so that none outlives its reader or the client.
+
+    Left to the garbage collector, the generators of a stream are closed all at once
+    and in each other's way, with a traceback for each.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Frames] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def opened(self, frames: Frames, reader: EventStream) -> None:
+        """The frames are being read, for as long as the reader exists."""
+        if frames not in self._open:
+            self._open.add(frames)
+            weakref.finalize(reader, self._abandoned, frames, asyncio.get_running_loop()).atexit = False
+
+    async def close(self, frames: Frames) -> None:
+        await frames.aclose()
+        self._open.discard(frames)
+
+    async def aclose(self) -> None:
+        for frames in list(self._open):
+            await self.close(frames)
+        await asyncio.gather(*self._closing)
+
+    def _abandoned(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
+        # The last reference may be dropped in any thread.
+        if frames in self._open and not loop.is_closed():
+            loop.call_soon_threadsafe(self._close_soon, frames)
+
+    def _close_soon(self, frames: Frames) -> None:
+        task = asyncio.ensure_future(self.close(frames))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
 
 class TaskHandle:
@@ -108,14 +149,9 @@ class TaskHandle:
         Raises:
             NotReady: the timeout has come. The task goes on.
         """
-        await poll(
-            self._following.connection,
-            self.id,
-            interval=interval,
-            timeout=timeout,
-            callback=callback,
-            patience=self._following.patience,
-        )
+        async with aclosing(self._snapshots(interval, timeout, prompt=callback is not None)) as snapshots:
+            async for snapshot in snapshots:
+                await call_back(callback, snapshot)
         return await self.status()
 
     async def wait(self, timeout: float | None = None) -> Snapshot:
@@ -134,9 +170,12 @@ class TaskHandle:
             NotReady: `timeout` seconds have passed. The task goes on.
         """
         snapshot = await self.wait(timeout)
-        if (error := error_of_end(snapshot)) is not None:
-            raise error
-        return snapshot.output
+        if snapshot.status is TaskStatus.COMPLETED:
+            return snapshot.output  # the tool would cut a long one into pages
+        arguments = {"operation_id": self.id}
+        return (
+            await self._following.connection.call("get_task_result", arguments, Result, operation_id=self.id)
+        ).output
 
     async def cancel(self, reason: str | None = None) -> CancelReply:
         """Ask the server to end the task; `outcome` of the reply says what came of it. Harmless when it is over."""
@@ -173,9 +212,21 @@ class TaskHandle:
 
     async def show(self, console: Console | None = None) -> Snapshot:
         """Follow the task with a progress bar, or line by line where there is no terminal; see `client_sdk.show`."""
-        from ._show import show  # rich takes as long to import as everything else together
+        from ._show import show  # loaded when asked for: rich takes long
 
         return await show(self, console=console)
+
+    def _snapshots(
+        self, interval: float | None, timeout: float | None, *, prompt: bool
+    ) -> AsyncGenerator[Snapshot, None]:
+        return snapshots(
+            self._following.connection,
+            self.id,
+            interval=interval,
+            timeout=timeout,
+            prompt=prompt,
+            patience=self._following.patience,
+        )
 
     async def _seen(self, snapshot: Snapshot) -> Snapshot:
         if snapshot.status in TERMINAL_STATUSES:
@@ -205,10 +256,12 @@ class EventStream(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         await self._note()
+        self._following.streams.opened(self._frames, self)
         try:
             frame = await anext(self._frames)
         except StopAsyncIteration:
             await self._note()
+            await self.aclose()
             raise
         except NotFound:
             await self._following.dealt_with(self._handle.id, self._frames.cursor, is_over=True)
@@ -225,7 +278,7 @@ class EventStream(AsyncIterator[Event]):
 
     async def aclose(self) -> None:
         """Close the connection. The task goes on."""
-        await self._frames.aclose()
+        await self._following.streams.close(self._frames)
 
     async def __aenter__(self) -> Self:
         return self

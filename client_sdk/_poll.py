@@ -10,7 +10,8 @@ journal are its caller's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -20,7 +21,7 @@ from ._connection import AnswerLost, Connection
 from .errors import NotReady, TryLater
 from .wire import TERMINAL_STATUSES, ProgressReply, Snapshot
 
-__all__ = ["Callback", "call_back", "poll"]
+__all__ = ["Callback", "call_back", "snapshots"]
 
 Callback = Callable[[Any], Awaitable[None] | None]
 """A function or coroutine function; what it returns is not looked at."""
@@ -38,21 +39,21 @@ async def call_back(callback: Callback | None, value: Any) -> None:
             await called
 
 
-async def poll(
+async def snapshots(
     connection: Connection,
     operation_id: str,
     *,
     interval: float | None,
     timeout: float | None,
-    callback: Callback | None,
+    prompt: bool,
     patience: Patience,
-) -> Snapshot:
-    """The task's snapshot when it is over; its `output` may be shortened.
+) -> AsyncGenerator[Snapshot, None]:
+    """The task's snapshots, each unlike the one before; the last one is of a task that is over.
 
     Args:
         interval: ask again after so many seconds, instead of letting the server wait.
         timeout: seconds after which NotReady is raised; the task goes on.
-        callback: called with the first snapshot and every later one that differs from the one before.
+        prompt: a snapshot is wanted soon after an ordinary change, and one at once.
 
     Raises:
         NotReady: the timeout has come; `snapshot` is the last that was seen.
@@ -60,25 +61,31 @@ async def poll(
         TryLater: the server stayed away for longer than the patience.
     """
     asking = _Asking(connection, operation_id, patience)
+    deadline = math.inf if timeout is None else anyio.current_time() + timeout
     last: ProgressReply | None = None
-    with anyio.move_on_after(timeout):
-        while True:
-            asked_at, before = anyio.current_time(), last
-            if interval is not None or (before is None and callback is not None):
+    while True:
+        asked_at, before = anyio.current_time(), last
+        with anyio.CancelScope(deadline=deadline) as scope:
+            if interval is not None or (prompt and before is None):
                 last = await asking.ask(wait=0.0)
-            elif callback is not None and before is not None:
+            elif prompt and before is not None:
                 last = await asking.for_change(before)
             else:
                 last = await asking.ask()
-            if before is None or last.last_event_id != before.last_event_id:
-                await call_back(callback, last)
-            if last.status in TERMINAL_STATUSES:
-                return last
+        if scope.cancelled_caught or last is None:
+            break
+        if before is None or last.last_event_id != before.last_event_id:
+            yield last
+        if last.status in TERMINAL_STATUSES:
+            return
+        with anyio.CancelScope(deadline=deadline) as scope:
             if interval is not None:
                 await anyio.sleep(interval)
             elif before is not None and anyio.current_time() - asked_at < _FIRST_PACE:
                 # The task asks something, reports in a burst, or the server does not wait.
                 await anyio.sleep(_FIRST_PACE)
+        if scope.cancelled_caught:
+            break
     raise NotReady(f"Not over after {timeout} s", operation_id=operation_id, snapshot=last)
 
 

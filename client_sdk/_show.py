@@ -24,7 +24,7 @@ from .wire import Progress, Snapshot, TaskStatus
 if TYPE_CHECKING:
     from ._handle import TaskHandle
 
-__all__ = ["show"]
+__all__ = ["show", "showing"]
 
 _MOST_SHOWN = 200
 """Characters of an output that are shown."""
@@ -43,13 +43,24 @@ async def show(handle: TaskHandle, *, console: Console | None = None) -> Snapsho
     Raises:
         LongTaskClientError: as `handle.events()` does.
     """
-    with _face(console or Console(), handle.task_type or "task") as face:
+    with showing(handle.task_type, console) as show_event:
         async for event in handle.events():
+            show_event(event)
+    return await handle.status()
+
+
+@contextmanager
+def showing(title: str | None, console: Console | None) -> Iterator[Callable[[Event], None]]:
+    """Yields what shows one event after the other; for those who iterate over events themselves."""
+    with _face(console or Console(), title or "task") as face:
+
+        def show_event(event: Event) -> None:
             if isinstance(event, ProgressEvent):
                 face.progress(event.data)
             elif (line := _line(event)) is not None:
                 face.line(line)
-    return await handle.status()
+
+        yield show_event
 
 
 def _line(event: Event) -> str | None:

@@ -29,7 +29,7 @@ __all__ = ["Frames"]
 logger = logging.getLogger(__package__)
 
 _FIRST_FRAME_WITHIN = 10.0
-"""Seconds; the server sends its first frame at once, so a connection that stays empty for so long is held up."""
+"""Seconds at most; the server sends its first frame at once, so a connection that stays empty is held up."""
 _VAIN_TRIES = 2
 """Connections in a row that carry nothing before a long poll is tried."""
 _POLL_WAIT = 25.0
@@ -86,7 +86,7 @@ class Frames(AsyncIterator[StreamEvent]):
     async def aclose(self) -> None:
         """Close the connection. The task goes on; so does iteration, over a new connection, if it is asked to."""
         running, self._running = self._running, None
-        if running is not None:
+        if running is not None and not running.ag_running:
             with anyio.CancelScope(shield=True):
                 await running.aclose()
 
@@ -126,7 +126,7 @@ class Frames(AsyncIterator[StreamEvent]):
     async def _streamed(self) -> AsyncGenerator[StreamEvent, None]:
         async with AsyncExitStack() as stack:
             try:
-                with anyio.fail_after(_FIRST_FRAME_WITHIN):
+                with anyio.fail_after(min(_FIRST_FRAME_WITHIN, self._silence)):
                     source = await stack.enter_async_context(
                         self._connection.stream(self._operation_id, after=self.cursor, silence=self._silence)
                     )

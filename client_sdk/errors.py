@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .wire import ErrorCode, Reply, Snapshot, TaskStatus
+from .wire import ErrorCode, Reply, Snapshot
 
 __all__ = [
     "JournalUnreadable",
@@ -141,30 +141,17 @@ def error_of_reply(reply: Reply[Any], operation_id: str | None) -> LongTaskClien
         case ErrorCode.NOT_READY:
             return NotReady(message, operation_id=operation_id)
         case ErrorCode.TASK_FAILED:
-            return TaskFailed(message, operation_id=operation_id, error_code="TASK_FAILED", details=details)
+            # The failure itself, its code and details, is what the details of the reply hold.
+            code, details = details.get("error_code", "TASK_FAILED"), details.get("details", {})
+            return TaskFailed(message, operation_id=operation_id, error_code=code, details=details)
         case ErrorCode.TASK_CANCELLED:
-            return TaskCancelled(message, operation_id=operation_id)
+            return TaskCancelled(message, operation_id=operation_id, reason=details.get("reason"))
         case ErrorCode.LIMIT_EXCEEDED:
             return LimitExceeded(message, operation_id=operation_id, retry_after=details.get("retry_after_seconds"))
         case ErrorCode.UNAVAILABLE | ErrorCode.INTERNAL:
             return Unavailable(message, operation_id=operation_id)
-        case code:
-            return Refused(message, operation_id=operation_id, error_code=code or "INTERNAL", details=details)
-
-
-def error_of_end(snapshot: Snapshot) -> TaskEnded | None:
-    """The error that a task which is over without a result stands for; None if it completed."""
-    if snapshot.status is TaskStatus.CANCELLED:
-        return TaskCancelled("The task was cancelled", operation_id=snapshot.operation_id)
-    if snapshot.status is TaskStatus.FAILED:
-        failure = snapshot.error
-        return TaskFailed(
-            failure.message if failure else snapshot.message,
-            operation_id=snapshot.operation_id,
-            error_code=failure.error_code if failure else "TASK_FAILED",
-            details=failure.details if failure else None,
-        )
-    return None
+        case other:
+            return Refused(message, operation_id=operation_id, error_code=other or "INTERNAL", details=details)
 
 
 def _short(operation_id: str) -> str:

@@ -1,0 +1,257 @@
+"""The client without `await`, for scripts and notebooks.
+
+    from client_sdk.sync import LongTaskClient
+
+    with LongTaskClient() as client:
+        handle = client.start("data_analysis", {"steps": 5})
+        print(handle.result())
+
+The same names with the same arguments, results and errors; what they do is said there.
+Each client runs the asynchronous one in an event loop of its own, in a thread of its
+own, so it can be used within a running loop, as in a notebook, and from several
+threads. A keyboard interrupt ends the wait and nothing else. Nothing but the crossing
+between the threads is in this file.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+import httpx2
+from anyio.from_thread import start_blocking_portal
+
+from . import _client, _handle
+from ._events import Event, ProgressEvent
+from .wire import DEFAULT_BASE_URL, Snapshot
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["EventStream", "LongTaskClient", "TaskHandle"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Async = TypeVar("Async")
+
+
+class _Loop:
+    """An event loop in a thread, which ends with the last object that uses it, or with the program."""
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+        self._portal = self._exit.enter_context(start_blocking_portal())
+        self._exit.callback(self._portal.call, self._portal.stop, True)  # what other threads wait for is cancelled
+        # Also at exit: a loop whose thread the interpreter has stopped can no longer be left.
+        self.close = weakref.finalize(self, self._exit.close)
+
+    def before_close(self, function: Callable[[], Awaitable[None]]) -> None:
+        self._exit.callback(self._portal.call, function)
+
+    def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        future = self._portal.start_task_soon(functools.partial(function, *args, **kwargs))
+        try:
+            return future.result()
+        except BaseException:
+            # An interrupted wait must not go on in the other thread, least of all inside an iterator.
+            future.cancel()
+            raise
+
+    def next(self, values: AsyncIterator[T]) -> tuple[T] | None:
+        """The next value in a tuple, or None at the end."""
+
+        async def step() -> tuple[T] | None:
+            try:
+                return (await anext(values),)
+            except StopAsyncIteration:
+                return None
+
+        return self.run(step)
+
+
+class _Blocking(Generic[Async]):
+    """Something asynchronous, and the loop it lives in."""
+
+    def __init__(self, loop: _Loop, asynchronous: Async) -> None:
+        self._loop, self._async = loop, asynchronous
+
+
+def _blocking(method: Callable[Concatenate[Async, P], Awaitable[T]]) -> Callable[Concatenate[_Blocking[Async], P], T]:
+    @functools.wraps(method)
+    def call(self: _Blocking[Async], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method, self._async, *args, **kwargs)
+
+    return call
+
+
+class LongTaskClient(_Blocking[_client.LongTaskClient]):
+    """See `client_sdk.LongTaskClient`. Works with `with`, or until `close`."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_BASE_URL,
+        token: str | None = None,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        heartbeat: float = 15.0,
+        patience: float | None = 300.0,
+        max_delay: float = 30.0,
+        http: httpx2.AsyncClient | None = None,
+    ) -> None:
+        client = _client.LongTaskClient(
+            base_url,
+            token,
+            journal=journal,
+            heartbeat=heartbeat,
+            patience=patience,
+            max_delay=max_delay,
+            http=http,
+        )
+        super().__init__(_Loop(), client)
+        self._loop.before_close(client.aclose)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread. Tasks go on."""
+        self._loop.close()
+
+    def start(
+        self,
+        task_type: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        cancel_on_exit: bool = False,
+    ) -> TaskHandle:
+        """See `client_sdk.LongTaskClient.start`. The handle can be used with `with`."""
+        starting = self._async.start(
+            task_type,
+            arguments,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            cancel_on_exit=cancel_on_exit,
+        )
+        return TaskHandle(self._loop, self._loop.run(starting.__aenter__), starting)
+
+    def task(self, operation_id: str, *, cursor: int = 0) -> TaskHandle:
+        """See `client_sdk.LongTaskClient.task`."""
+        return TaskHandle(self._loop, self._async.task(operation_id, cursor=cursor))
+
+    def resume_all(self) -> Sequence[TaskHandle]:
+        """See `client_sdk.LongTaskClient.resume_all`."""
+        return [TaskHandle(self._loop, handle) for handle in self._loop.run(self._async.resume_all)]
+
+    list = _blocking(_client.LongTaskClient.list)
+    task_types = _blocking(_client.LongTaskClient.task_types)
+    health = _blocking(_client.LongTaskClient.health)
+
+
+class TaskHandle(_Blocking[_handle.TaskHandle]):
+    """See `client_sdk.TaskHandle`. Callbacks are called in the caller's thread."""
+
+    def __init__(self, loop: _Loop, asynchronous: _handle.TaskHandle, starting: _client.Starting | None = None) -> None:
+        super().__init__(loop, asynchronous)
+        self._starting = starting
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._starting is not None:
+            self._loop.run(self._starting.__aexit__, kind, error, traceback)
+
+    def __repr__(self) -> str:
+        return repr(self._async)
+
+    @property
+    def id(self) -> str:
+        return self._async.id
+
+    @property
+    def task_type(self) -> str | None:
+        return self._async.task_type
+
+    @property
+    def cursor(self) -> int:
+        return self._async.cursor
+
+    status = _blocking(_handle.TaskHandle.status)
+    wait = _blocking(_handle.TaskHandle.wait)
+    result = _blocking(_handle.TaskHandle.result)
+    cancel = _blocking(_handle.TaskHandle.cancel)
+    answer = _blocking(_handle.TaskHandle.answer)
+
+    def retry(self) -> TaskHandle:
+        """See `client_sdk.TaskHandle.retry`."""
+        return TaskHandle(self._loop, self._loop.run(self._async.retry))
+
+    def events(self, *, after: int | None = None) -> EventStream:
+        """See `client_sdk.TaskHandle.events`; the iterator is a plain one."""
+        return EventStream(self._loop, self._async.events(after=after))
+
+    def stream(self, callback: Callable[[Any], None] | None = None) -> Snapshot:
+        """See `client_sdk.TaskHandle.stream`."""
+        for event in self.events():
+            if callback is not None and isinstance(event, ProgressEvent):
+                callback(event.data)
+        return self.status()
+
+    def poll(
+        self,
+        *,
+        interval: float | None = None,
+        timeout: float | None = None,
+        callback: Callable[[Any], None] | None = None,
+    ) -> Snapshot:
+        """See `client_sdk.TaskHandle.poll`."""
+        snapshots = self._async._snapshots(interval, timeout, prompt=callback is not None)
+        while (found := self._loop.next(snapshots)) is not None:
+            if callback is not None:
+                callback(found[0])
+        return self.status()
+
+    def show(self, console: Console | None = None) -> Snapshot:
+        """See `client_sdk.TaskHandle.show`."""
+        from ._show import showing  # loaded when asked for: rich takes long
+
+        with showing(self.task_type, console) as show_event:
+            for event in self.events():
+                show_event(event)
+        return self.status()
+
+
+class EventStream(Iterator[Event], _Blocking[_handle.EventStream]):
+    """See `client_sdk.EventStream`. Works with `with` as well."""
+
+    def __next__(self) -> Event:
+        found = self._loop.next(self._async)
+        if found is None:
+            raise StopIteration
+        return found[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.run(self._async.__aexit__, kind, error, traceback)
+
+    def close(self) -> None:
+        """Close the connection. The task goes on."""
+        self._loop.run(self._async.aclose)
