@@ -67,18 +67,22 @@ class Frames(AsyncIterator[StreamEvent]):
         self._polling = False
         self._vain = 0
         self._greeted = False
+        self._reading = False
         self._running: AsyncGenerator[StreamEvent, None] | None = None
 
     async def __anext__(self) -> StreamEvent:
         if self.is_over:
             raise StopAsyncIteration
         running = self._running = self._running or self._follow()
+        self._reading = True
         try:
             frame = await anext(running)
         except BaseException:
             # A generator that was cancelled is exhausted, which must not look like the end of the task.
+            self._reading = False
             await self.aclose()
             raise
+        self._reading = False
         if frame.event in _TERMINAL_FRAMES:
             await self.aclose()
         return frame
@@ -86,7 +90,8 @@ class Frames(AsyncIterator[StreamEvent]):
     async def aclose(self) -> None:
         """Close the connection. The task goes on; so does iteration, over a new connection, if it is asked to."""
         running, self._running = self._running, None
-        if running is not None and not running.ag_running:
+        # A connection that is being read, by another task, is closed by closing the client.
+        if running is not None and not self._reading:
             with anyio.CancelScope(shield=True):
                 await running.aclose()
 
