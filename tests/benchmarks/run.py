@@ -88,7 +88,7 @@ async def events(folder: Path) -> None:
 
 
 async def readers(folder: Path, count: int = 100, reports: int = 10_000) -> None:
-    """So many readers of one running task, against a bare Starlette stream of as many bytes; events per second in all."""
+    """So many readers of one task, against a bare Starlette stream of as many bytes; events per second in all."""
 
     async def read_all(port: int, path: str, end: bytes) -> int:
         async with connect(port) as stream:

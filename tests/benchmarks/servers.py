@@ -56,8 +56,8 @@ def bare() -> Starlette:
 
 FRAME = (
     b'id: 12345\nevent: progress\ndata: {"operation_id":"0123456789abcdef0123456789abcdef","task_type":"burst",'
-    b'"progress":50.0,"message":"step 5000 of 10000","status":"running","started_at":"2026-01-01T00:00:00.000Z","updated_at":'
-    b'"2026-01-01T00:00:01.000Z","elapsed_seconds":1.0,"estimated_remaining":1.0,"current":5000.0,"total":10000.0,'
+    b'"progress":50.0,"message":"step 5000 of 10000","status":"running",'
+    b'"started_at":"2026-01-01T00:00:00.000Z","updated_at":"2026-01-01T00:00:01.000Z","elapsed_seconds":1.0,"estimated_remaining":1.0,"current":5000.0,"total":10000.0,'
     b'"stage":null}\n\n'
 )
 
