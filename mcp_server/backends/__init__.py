@@ -26,12 +26,12 @@ def open_backend(settings: Settings) -> Backend:
         from .sqlite import SQLiteBackend
 
         return SQLiteBackend(Path(path), durability=settings.durability, lease=settings.lease)
-    if scheme in ("redis", "rediss", "unix") and separator:
+    if scheme in ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster") and separator:
         try:
             from .redis import RedisBackend
         except ImportError as error:
             raise ConfigurationError(
-                f"the backend {scheme}:// needs the extra: pip install 'mcp-long-tasks[redis]' ({error.name} is missing)"
+                f"a {scheme}:// backend needs the extra: pip install 'mcp-long-tasks[redis]' ({error.name} is missing)"
             ) from None
-        return RedisBackend(settings.backend, lease=settings.lease)
+        return RedisBackend(settings.backend, lease=settings.lease, drain=settings.drain_grace)
     raise ConfigurationError(f"unknown backend {settings.backend!r}; write sqlite:///PATH or redis://HOST:PORT/DB")

@@ -1,0 +1,171 @@
+"""Several replicas and workers on one Redis: any of them answers anything, and each takes its share."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from client_sdk import InputRequiredEvent, LongTaskClient, OutputEvent, TaskHandle
+from client_sdk.wire import TaskStatus
+
+from .processes import ROOT, Fleet, balancer, fleet
+from .server import RedisServer, redis_server
+
+PATIENCE = 30.0
+"""Seconds after which something counts as never happening."""
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+def members(redis: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet(redis.url, tmp_path) as members:
+        yield members
+
+
+async def steps(handle: TaskHandle) -> list[object]:
+    """Everything the task emitted, followed to its end."""
+    return [event.data.data async for event in handle.events() if isinstance(event, OutputEvent)]
+
+
+async def test_a_task_is_started_here_watched_there_and_run_elsewhere(members: Fleet) -> None:
+    """Start on A, stream from B, run by a worker; both replicas know the result."""
+    a, b = members.replica(), members.replica()
+    members.worker()
+    async with LongTaskClient(a.url) as on_a, LongTaskClient(b.url) as on_b:
+        with anyio.fail_after(PATIENCE):
+            handle = await on_a.start("count", {"steps": 50})
+            assert await steps(on_b.task(handle.id)) == list(range(1, 51))
+            assert await handle.result() == await on_b.task(handle.id).result()
+
+
+async def test_a_cancel_reaches_a_worker_through_any_replica(members: Fleet) -> None:
+    """Start on A, cancel on B: the work ends in the worker, and A's watcher sees the end."""
+    a, b = members.replica(), members.replica()
+    members.worker()
+    async with LongTaskClient(a.url) as on_a, LongTaskClient(b.url) as on_b:
+        with anyio.fail_after(PATIENCE):
+            handle = await on_a.start("count", {"steps": 10_000, "pause": 0.05})
+            async for event in handle.events():
+                if isinstance(event, OutputEvent):
+                    await on_b.task(handle.id).cancel("enough")
+                    break
+            assert (await handle.wait()).status is TaskStatus.CANCELLED
+
+
+async def test_a_question_is_answered_through_any_replica(members: Fleet) -> None:
+    """Asked by a worker, seen on A, answered on B."""
+    a, b = members.replica(), members.replica()
+    members.worker()
+    async with LongTaskClient(a.url) as on_a, LongTaskClient(b.url) as on_b:
+        with anyio.fail_after(PATIENCE):
+            handle = await on_a.start("confirm")
+            async for event in handle.events():
+                if isinstance(event, InputRequiredEvent):
+                    await on_b.task(handle.id).answer("go", {"action": "accept", "content": {"yes": True}})
+                    break
+            assert await handle.result() is True
+
+
+async def test_two_replicas_behind_a_balancer_are_one_server(members: Fleet) -> None:
+    """Clients know one address and every connection of theirs goes to another replica."""
+    replicas = [members.replica(), members.replica()]
+    members.worker()
+    members.worker()
+    async with balancer(lambda: [replica.url for replica in replicas]) as url:
+        with anyio.fail_after(PATIENCE):
+            seen: list[list[object]] = []
+
+            async def use(number: int) -> None:
+                async with LongTaskClient(url) as client:
+                    handle = await client.start("count", {"steps": number})
+                    seen.append(await steps(handle))
+                    assert (await handle.result())["steps"] == number
+
+            async with anyio.create_task_group() as clients:
+                for number in range(1, 13):
+                    clients.start_soon(use, number)
+            assert sorted(map(len, seen)) == list(range(1, 13))
+
+
+async def test_a_replica_with_a_worker_of_its_own_needs_no_other(members: Fleet) -> None:
+    """`longtasks serve` alone does everything."""
+    replica = members.replica("work")
+    async with LongTaskClient(replica.url) as client:
+        with anyio.fail_after(PATIENCE):
+            assert (await (await client.start("count", {"steps": 3})).result())["steps"] == 3
+
+
+async def test_a_worker_that_does_not_know_a_type_leaves_it_to_one_that_does(members: Fleet) -> None:
+    """In the middle of a deploy the old workers go on with what they know, and the new type waits for a new one."""
+    replica, _ = members.replica("new"), members.worker()
+    async with LongTaskClient(replica.url) as client:
+        with anyio.fail_after(PATIENCE):
+            unknown = await client.start("later", {"number": 1})
+            known = await client.start("count", {"steps": 2})
+            assert (await known.result())["steps"] == 2
+            assert (await unknown.status()).status is TaskStatus.QUEUED
+            members.worker("new")
+            assert await unknown.result() == 2
+
+
+async def test_a_type_s_limit_holds_over_all_workers(members: Fleet) -> None:
+    """`concurrency=1` means one in the whole fleet: no task starts before the one before it has ended."""
+    replica = members.replica()
+    for _ in range(3):
+        members.worker()
+    async with LongTaskClient(replica.url) as client:
+        with anyio.fail_after(PATIENCE):
+            handles = [await client.start("single", {"pause": 0.2}) for _ in range(6)]
+            ends = [await handle.wait() for handle in handles]
+    spans = sorted((end.started_at or "", end.completed_at or "") for end in ends)
+    assert all(ended <= started for (_, ended), (started, _) in itertools.pairwise(spans))
+
+
+async def test_workers_lists_the_fleet(members: Fleet, redis: RedisServer) -> None:
+    """`longtasks workers` names each worker and what it runs; one that is killed disappears."""
+    replica = members.replica()
+    worker = members.worker()
+    command = [sys.executable, "-c", "from mcp_server.cli_fleet import fleet_commands as f; f()", "workers"]
+    command += ["--backend", redis.url]
+
+    async def listed() -> dict[str, object]:
+        done = await anyio.run_process([*command, "--json"], cwd=ROOT)
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    async with LongTaskClient(replica.url) as client:
+        with anyio.fail_after(PATIENCE):
+            handle = await client.start("count", {"steps": 10_000, "pause": 0.05})
+            seen = await listed()
+            while not str(seen).count(handle.id):
+                seen = await listed()
+            assert [(w["pid"], w["running"]) for w in seen["workers"]] == [(worker.pid, [handle.id])]  # type: ignore[attr-defined]
+            plain = await anyio.run_process(command, cwd=ROOT)
+            assert handle.id.encode() in plain.stdout
+            worker.kill()
+            while (await listed())["workers"]:
+                pass
+
+
+def test_a_fleet_that_is_a_file_has_no_workers() -> None:
+    """One clear line."""
+    code = "from mcp_server.cli_fleet import fleet_commands as f; f()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "workers", "--backend", "sqlite:///x.db"],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "has no fleet" in done.stderr
