@@ -29,6 +29,7 @@ __all__ = [
     "GapData",
     "Health",
     "InputRequiredData",
+    "NotReadyYet",
     "Operations",
     "OutputData",
     "Page",
@@ -292,6 +293,19 @@ class Result(_Advised):
     result: Any = Field(description="The same value as `output`")
     completed_at: str | None
     page: Page | None = Field(default=None, description="Set when `result` is a part: too long, or asked for so")
+
+
+class NotReadyYet(_Advised):
+    """The `data` of a NOT_READY: how far the task is whose result was asked for."""
+
+    operation_id: str
+    status: TaskStatus
+    progress: float
+    message: str
+    stage: Stage | None
+    estimated_remaining: float | None
+    input_requests: dict[str, Any]
+    last_event_id: int
 
 
 class Operations(_Advised):

@@ -83,7 +83,7 @@ class FollowingTools:
             int | None, Field(ge=0, description="next_offset of the previous page of a long result")
         ] = None,
         limit: Annotated[int | None, Field(ge=1, description="Characters of the result to answer with at most")] = None,
-    ) -> wire.Result:
+    ) -> wire.Result | wire.NotReadyYet:
         """The output of a completed task. Pass wait_seconds to wait for it instead of polling.
 
         NOT_READY while it is still going (that is no failure: call again), TASK_FAILED or
@@ -173,8 +173,7 @@ class FollowingTools:
 
     async def _not_ready(self, task: Task, caller: Caller, applied: Applied) -> Any:
         shown = await self._snapshots.advised(task, caller, applied)
-        names = ("operation_id", "status", "progress", "message", "last_event_id", "estimated_remaining", "stage")
-        data = wire.ProgressReply(**shown).model_dump(mode="json", include={*names, "input_requests", "waited"})
+        data = wire.NotReadyYet(**shown).model_dump(mode="json")
         status = shown["status"].value
         error = NotReady(f"The task is {status} ({task.progress:.0f} %); it has no result yet", next=shown["next"])
         return failure("get_task_result", error, data=data, is_error=False)
