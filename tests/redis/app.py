@@ -39,7 +39,7 @@ def make(*, new: bool = False) -> LongTaskServer:
     async def confirm(*, task: TaskContext) -> bool:
         """Asks once and returns the answer."""
         answer = await task.ask("Go on?", {"type": "object", "properties": {"yes": {"type": "boolean"}}}, key="go")
-        return bool(answer["content"]["yes"])
+        return bool(answer["yes"])
 
     if new:
 
