@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ import anyio
 from .answers import check_response
 from .backend import Backend, Limits, Page
 from .background import background_tasks
-from .clean import to_text
+from .clean import clean
 from .errors import (
     Conflict,
     IdempotencyConflict,
@@ -28,6 +29,7 @@ from .errors import (
     LimitExceeded,
     NotFound,
     NotRetryable,
+    TaskError,
     Unavailable,
 )
 from .execution import Execution, failure
@@ -100,10 +102,8 @@ class Engine:
         Raises:
             UnknownTaskType, InvalidArgument, IdempotencyConflict, LimitExceeded, Unavailable
         """
-        arguments, metadata = dict(arguments or {}), dict(metadata or {})
-        self.registry.get(task_type).bind(arguments)
-        self._check_size("arguments", arguments)
-        self._check_size("metadata", metadata)
+        self.registry.get(task_type).bind(arguments or {})
+        arguments, metadata = self._as_json("arguments", arguments or {}), self._as_json("metadata", metadata or {})
         if not 0 <= priority <= 9:
             raise _invalid("priority", "must be from 0 to 9", "0 to 9", priority)
         if not 0 <= start_after <= 366 * 86_400:
@@ -137,7 +137,7 @@ class Engine:
         if not 0 < len(task_id) <= 200:
             raise NotFound(task_id)
         task = await self.backend.load(task_id)
-        if task is None or task.owner != owner or (task.expires_at is not None and task.expires_at <= time.time()):
+        if task is None or task.owner != owner or _is_forgotten(task):
             raise NotFound(task_id)
         return task
 
@@ -191,7 +191,7 @@ class Engine:
         Raises:
             InvalidArgument: an answer does not fit its question, which stays open.
         """
-        self._check_size("responses", responses)
+        responses = self._as_json("responses", responses)
         while True:
             task = await self.get(task_id, owner=owner)
             known = {key: value for key, value in responses.items() if key in task.input_requests}
@@ -230,7 +230,8 @@ class Engine:
             priority=old.priority,
             state=old.state,
             has_state=old.has_state,
-            answers=old.answers,
+            # Who was refused, or waited in vain, asks again.
+            answers={key: answer for key, answer in old.answers.items() if answer.get("action") == "accept"},
         )
         return await self._create(fresh)
 
@@ -252,9 +253,10 @@ class Engine:
             raise _invalid("limit", "must be from 1 to 100", "1 to 100", limit)
         wanted = None if status is None else Status(status)
         try:
-            return await self.backend.list(owner=owner, status=wanted, task_type=task_type, limit=limit, cursor=cursor)
+            page = await self.backend.list(owner=owner, status=wanted, task_type=task_type, limit=limit, cursor=cursor)
         except ValueError:
             raise _invalid("cursor", "is not a cursor this server gave", "next_cursor", cursor) from None
+        return replace(page, tasks=[task for task in page.tasks if not _is_forgotten(task)])
 
     # What the backend hands out.
 
@@ -311,18 +313,22 @@ class Engine:
         retention = self.registry.get(task.type).policy.retention if known else None
         return time.time() + (self.settings.retention if retention is None else retention)
 
-    def _check_size(self, what: str, value: Mapping[str, Any]) -> None:
+    def _as_json(self, what: str, value: Mapping[str, Any]) -> dict[str, Any]:
         limit = self.settings.max_argument_bytes
-        if (size := len(to_text(value))) > limit:
-            raise _invalid(
-                what, f"is {size} bytes as JSON; at most {limit} are accepted", f"at most {limit} bytes", size
-            )
+        try:
+            return dict(clean(value, what, limit))
+        except TaskError as error:
+            if (size := error.details.get("bytes")) is None:
+                raise _invalid(what, "cannot be written as JSON", "JSON", value) from None
+            message = f"is {size} bytes as JSON; at most {limit} are accepted"
+            raise _invalid(what, message, f"at most {limit} bytes", size) from None
 
     async def _check_room(self) -> None:
         at, queued = self._queued_seen
         if time.monotonic() - at > 1.0:
-            queued = (await self.backend.counts()).get(Status.QUEUED, 0)
-            self._queued_seen = (time.monotonic(), queued)
+            at, queued = time.monotonic(), (await self.backend.counts()).get(Status.QUEUED, 0)
+        # Between two counts every start counts as one that waits.
+        self._queued_seen = (at, queued + 1)
         if queued >= self.settings.max_queued:
             raise LimitExceeded(
                 f"{queued} tasks are waiting already; at most {self.settings.max_queued} may", retry_after_seconds=5
@@ -337,6 +343,11 @@ class Engine:
                 logger.warning("expired tasks could not be deleted: %s", error)
             # A backlog goes in small bites, so that nobody waits behind it for long.
             await anyio.sleep(0.05 if deleted else PURGE_INTERVAL)
+
+
+def _is_forgotten(task: Task) -> bool:
+    """Whether its time after the end is over, though nobody has deleted it yet."""
+    return task.expires_at is not None and task.expires_at <= time.time()
 
 
 def _invalid(path: str, message: str, expected: str, got: object) -> InvalidArgument:
