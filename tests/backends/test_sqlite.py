@@ -223,6 +223,49 @@ async def test_a_lease_that_was_lost_cancels_its_call(backend: SQLiteBackend, pa
         assert connection.execute("SELECT holder FROM leases").fetchall() == [("another",)]
 
 
+async def test_a_server_that_was_suspended_does_not_call_twice(backend: SQLiteBackend, path: Path) -> None:
+    """Its leases have run out, nobody took them, and the calls go on: they are its own still."""
+    held = await create(backend)
+    given: list[str] = []
+    arrived = anyio.Event()
+
+    async def hold(task_id: str) -> None:
+        given.append(task_id)
+        arrived.set()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as serving:
+            serving.start_soon(backend.serve, hold, Limits(total=5, types={TYPE: None}))
+            await arrived.wait()
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("UPDATE leases SET expires_at = 0")
+            arrived = anyio.Event()
+            pushed = await create(backend)
+            await arrived.wait()
+            serving.cancel_scope.cancel()
+    assert given == [held.id, pushed.id]
+
+
+async def test_a_claim_that_was_cancelled_while_it_was_written_is_given_back(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    """A server that stops while its claim waits for the file leaves no lease that nobody renews."""
+    await create(backend)
+
+    async def never(task_id: str) -> None:
+        raise AssertionError(task_id)
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as serving:
+            with locked(path):
+                serving.start_soon(backend.serve, never, Limits(total=1, types={TYPE: None}))
+                await anyio.wait_all_tasks_blocked()
+                serving.cancel_scope.cancel()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM leases").fetchall() == []
+
+
 @pytest.mark.parametrize(
     ("durability", "durable", "synchronous"), [("full", True, 2), ("full", False, 1), ("normal", True, 1)]
 )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, settings
@@ -70,7 +71,8 @@ class Seam(RuleBasedStateMachine):
 
     def on(self, instance: int, call: Callable[[Backend], Awaitable[T]]) -> T:
         async def run() -> T:
-            return await call(self.instances[instance])
+            with anyio.fail_after(10):
+                return await call(self.instances[instance])
 
         return self.portal.call(run)
 

@@ -1,12 +1,15 @@
 """Tasks in a SQLite file: the embedded default.
 
     database.py    the file: opening, migrating, transactions, what its errors mean
+    batches.py     requests that wait together go through a worker thread together
     writer.py      group commit: whatever waits goes into one transaction
+    readers.py     reads beside it
     operations.py  what one request does inside a transaction
+    queries.py     what one read does
     serving.py     claims due tasks, runs them, keeps their leases
     backend.py     the seam's methods on top of these
 
-Only `database.py` and `operations.py` speak SQL; the statements are in `statements.sql`.
+The statements are in `statements.sql`, the schema in `migrations`.
 """
 
 from .backend import SQLiteBackend

@@ -70,13 +70,14 @@ class SQLiteBackend:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.callback(self._database.close)
-            stack.callback(self._readers.close)
+            stack.callback(self._readers.close_connections)
             await anyio.to_thread.run_sync(self._database.open)
             # A scope belongs to an event loop; a backend is made before there is one.
             self._following = anyio.CancelScope()
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(self._writer.close)
-            tasks.start_soon(self._writer.run)
+            for part in (self._writer, self._readers):
+                stack.callback(part.close)
+                tasks.start_soon(part.run)
             stack.callback(self._following.cancel)
             tasks.start_soon(self._follow_others)
             self._opened = stack.pop_all()

@@ -33,7 +33,8 @@ class Database:
     """One SQLite file, as this process has it open. Its methods may be called from any thread."""
 
     def __init__(self, path: Path, durability: Literal["full", "normal"]) -> None:
-        self._path = path
+        # Absolute, for the working directory may change before the next reader is opened.
+        self._path = path.absolute()
         self._full = durability == "full"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -75,7 +76,7 @@ class Database:
         """One more connection to the file, usable from one thread at a time."""
         connection = sqlite3.connect(
             # A file that was moved away must not be replaced by an empty one.
-            f"{self._path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+            f"{self._path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,
             timeout=BUSY_TIMEOUT,
             isolation_level=None,

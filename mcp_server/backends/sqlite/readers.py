@@ -1,4 +1,4 @@
-"""Reads: a few connections of their own, in worker threads of their own number.
+"""Reads: connections of their own, beside the writer.
 
 WAL lets them read while the writer writes; neither waits for the other.
 """
@@ -6,21 +6,15 @@ WAL lets them read while the writer writes; neither waits for the other.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
-
-from ...errors import Unavailable
+from .batches import Batches, Request
 from .database import Database, mapped_errors
 
 __all__ = ["Readers"]
 
 T = TypeVar("T")
-
-MOST = 4
-"""Reads that run at once; more threads would only wait for each other's interpreter lock."""
 
 
 class Readers:
@@ -29,8 +23,9 @@ class Readers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idle: list[sqlite3.Connection] = []
-        self._closed = False
-        self._limiter = anyio.CapacityLimiter(MOST)
+        # More than two would mostly wait for each other's interpreter lock.
+        self._batches = Batches(self._read_all, lanes=2, most=16)
+        self.run, self.close = self._batches.run, self._batches.close
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run `query`, which sees everything committed before.
@@ -38,17 +33,22 @@ class Readers:
         Raises:
             Unavailable: the file cannot be read.
         """
-        return await anyio.to_thread.run_sync(self._read, query, limiter=self._limiter)
+        value: T = await self._batches.ask(Request(query))
+        return value
 
-    def close(self) -> None:
-        """Close the connections; no read may be running."""
-        self._closed = True
+    def close_connections(self) -> None:
+        """To be called when `run` has ended."""
         while self._idle:
             self._idle.pop().close()
 
+    def _read_all(self, batch: Sequence[Request]) -> None:
+        for request in batch:
+            try:
+                request.value = self._read(request.operation)
+            except Exception as error:
+                request.error = error
+
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        if self._closed:
-            raise Unavailable("The task database is closed")
         with mapped_errors():
             try:
                 connection = self._idle.pop()

@@ -1,40 +1,37 @@
 """Group commit: the one path by which this process writes.
 
-Requests wait in a list; `run` takes all that wait and makes them one transaction in a
-worker thread, so the cost of a commit (and of reaching the disk) is shared by everybody
-who asked meanwhile. Each request gets its own answer. It knows nothing of what the
-operations do.
+All requests that wait become one transaction. Each gets its own answer: what fails in
+one of them is its caller's alone, what fails in the commit is everybody's. It knows
+nothing of what the operations do.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import anyio
 import anyio.to_thread
 
 from ...errors import Conflict, Unavailable
+from .batches import Batches, Request
 from .database import Database
 
 __all__ = ["Writer"]
 
 T = TypeVar("T")
 
-MAX_BATCH = 1000
-"""Requests in one transaction; the rest wait for the next, so no answer waits for a very long one."""
 
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    operation: Callable[[sqlite3.Connection], Any]
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Write(Request):
     durable: bool
     then: Callable[[Any], None] | None
-    answered: anyio.Event = field(default_factory=anyio.Event)
-    value: Any = None
-    error: Exception | None = None
+
+    def answer(self) -> None:
+        if self.error is None and self.then is not None:
+            self.then(self.value)
+        self.answered.set()
 
 
 class Writer:
@@ -42,10 +39,8 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: list[_Request] = []
-        self._wake = anyio.Event()
-        self._closing = False
-        self._limiter = anyio.CapacityLimiter(1)
+        self._batches = Batches(self._commit, lanes=1, most=1000)
+        self.run, self.close = self._batches.run, self._batches.close
 
     async def write(
         self,
@@ -63,42 +58,14 @@ class Writer:
         Raises:
             Unavailable: the transaction could not be committed; nothing of it was.
         """
-        if self._closing:
-            raise Unavailable("The task database is closed")
-        request = _Request(operation, durable, then)
-        self._waiting.append(request)
-        self._wake.set()
-        await request.answered.wait()
-        if request.error is not None:
-            raise request.error
-        value: T = request.value
+        value: T = await self._batches.ask(_Write(operation, durable=durable, then=then))
         return value
 
     async def data_version(self) -> int:
         """See `Database.data_version`; takes its turn with the transactions."""
-        return await anyio.to_thread.run_sync(self._database.data_version, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(self._database.data_version, limiter=self._batches.limiter)
 
-    async def run(self) -> None:
-        """Write until `close`; what was asked for before that is written."""
-        # Only `close` ends it: a cancelled server still writes down what was asked of it.
-        with anyio.CancelScope(shield=True):
-            while self._waiting or not self._closing:
-                if not self._waiting:
-                    self._wake = anyio.Event()
-                    await self._wake.wait()
-                    continue
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await anyio.to_thread.run_sync(self._commit, batch, limiter=self._limiter)
-                for request in batch:
-                    if request.error is None and request.then is not None:
-                        request.then(request.value)
-                    request.answered.set()
-
-    def close(self) -> None:
-        self._closing = True
-        self._wake.set()
-
-    def _commit(self, batch: Sequence[_Request]) -> None:
+    def _commit(self, batch: Sequence[_Write]) -> None:
         try:
             with self._database.transaction(durable=any(request.durable for request in batch)) as connection:
                 for request in batch:
