@@ -69,9 +69,8 @@ def detailed_task(
             status = "failed"
             extra["error"] = error.error.model_dump(mode="json", exclude_none=True)
         else:
+            # With a `resultType` of its own: the extension's TypeScript client reads no result without one.
             extra["result"] = tool_result(task, output_schema).model_dump(mode="json", by_alias=True, exclude_none=True)
-            # The type of this result is said once, for the whole answer.
-            extra["result"].pop("resultType", None)
     return {**_task(task, status, stream_url, queue_position), **extra}
 
 
