@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 
-from tests.clients.story import follow_tools, reply_of
+from tests.clients.story import follow_across_processes, follow_tools, reply_of
 
 
 async def inspect(cli: list[str], target: list[str], *options: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ async def main(cli: list[str], target: list[str]) -> None:
         result = await inspect(cli, target, *options, *(o for pair in pairs for o in ("--tool-arg", pair)))
         return reply_of(result["structuredContent"], [block["text"] for block in result["content"]])
 
-    await follow_tools(call)
+    await (follow_across_processes if target[0] == "stdio" else follow_tools)(call)
 
 
 asyncio.run(main(sys.argv[1].split(), sys.argv[2:]))

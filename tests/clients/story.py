@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-__all__ = ["Call", "follow_tools", "reply_of"]
+__all__ = ["Call", "follow_across_processes", "follow_tools", "reply_of"]
 
 Reply = dict[str, Any]
 Call = Callable[[str, Mapping[str, Any]], Awaitable[Reply]]
@@ -77,3 +77,18 @@ async def _cancel(call: Call) -> None:
     assert ended["data"]["status"] == "cancelled", ended
     result = await call("get_task_result", {"operation_id": operation_id})
     assert result["error_code"] == "TASK_CANCELLED", result
+
+
+async def follow_across_processes(call: Call) -> None:
+    """For a client whose every call has a server process of its own, which runs tasks no longer than the call.
+
+    What one process started and finished, the next one finds; what one left behind, the next one cancels.
+    """
+    started = await call(
+        "start_long_task",
+        {"task_type": "data_analysis", "arguments": {"duration_seconds": 1, "steps": STEPS}, "wait_seconds": 30},
+    )
+    assert started["data"]["status"] == "completed", started
+    result = await call("get_task_result", {"operation_id": started["data"]["operation_id"]})
+    assert result["data"]["output"]["steps"] == STEPS, result
+    await _cancel(call)
