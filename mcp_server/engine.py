@@ -43,6 +43,7 @@ __all__ = ["Engine"]
 logger = logging.getLogger(__name__)
 
 PURGE_INTERVAL = 30.0
+NO_ANSWER = ("decline", "cancel", "timeout")
 
 
 class Engine:
@@ -231,7 +232,7 @@ class Engine:
             state=old.state,
             has_state=old.has_state,
             # Who was refused, or waited in vain, asks again.
-            answers={key: answer for key, answer in old.answers.items() if answer.get("action") == "accept"},
+            answers={key: answer for key, answer in old.answers.items() if answer.get("action") not in NO_ANSWER},
         )
         return await self._create(fresh)
 

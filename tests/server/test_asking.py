@@ -197,6 +197,22 @@ async def test_an_answered_question_is_not_asked_again(engine: Engine) -> None:
     assert asked == [{"n": 3}] * 4
 
 
+async def test_a_task_that_retries_a_refused_one_asks_again(engine: Engine) -> None:
+    """A no, or no answer in time, is no answer to the new task."""
+
+    @task_type(engine)
+    async def work(*, task: TaskContext) -> Any:
+        return await task.ask("Go on?", key="go")
+
+    async with engine.run():
+        task = await reached(engine, await engine.start("work"), waits)
+        await engine.answer(task.id, {"go": {"action": "decline"}})
+        await ended(engine, task)
+        again = await reached(engine, await engine.retry(task.id), waits)
+        await engine.answer(again.id, {"go": accept()})
+        assert (await ended(engine, again)).status is Status.COMPLETED
+
+
 async def test_what_is_known_before_the_start_is_not_asked(engine: Engine) -> None:
     """A caller that was asked in advance hands the answer in with the start."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -133,6 +133,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(json_values)
 def test_plain_data_stays_what_it_is(value: Any) -> None:
     """Cleaning twice changes nothing more, and every clean value can be written as text."""

@@ -1,0 +1,496 @@
+"""The rules of the engine: who sees a task, how many there may be, in which order they run, when they are forgotten."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from mcp_server import Engine, SyncTaskContext, TaskContext, TaskError
+from mcp_server.errors import (
+    IdempotencyConflict,
+    InvalidArgument,
+    InvalidStatus,
+    LimitExceeded,
+    NotFound,
+    NotRetryable,
+    UnknownTaskType,
+)
+from mcp_server.task import Kind, Status, Task, advance
+
+from .following import ended, kinds, log, make_engine, reached, run, task_type
+
+
+def add_nothing(engine: Engine, name: str = "work") -> None:
+    """A task type that takes anything and is done at once."""
+
+    async def work(a: Any = None, b: Any = None) -> Any:
+        return a
+
+    task_type(engine, name=name)(work)
+
+
+async def refused(engine: Engine, task_type: str, arguments: Mapping[str, Any], **more: Any) -> InvalidArgument:
+    with pytest.raises(InvalidArgument) as found:
+        await engine.start(task_type, arguments, **more)
+    return found.value
+
+
+# Starting.
+
+
+async def test_a_started_task_is_stored_before_the_answer(engine: Engine, tmp_path: Path) -> None:
+    """Somebody else who opens the file finds it, with all that was said."""
+    add_nothing(engine)
+    async with engine.run(work=False), make_engine(tmp_path).run(work=False) as another:
+        task = await engine.start("work", {"a": [1]}, owner="me", metadata={"n": 1}, priority=3)
+        assert await another.get(task.id, owner="me") == task
+    assert (task.status, task.arguments, task.metadata, task.priority) == (Status.QUEUED, {"a": [1]}, {"n": 1}, 3)
+    assert (task.attempt, task.last_event_id, task.message) == (0, 1, "Queued")
+
+
+async def test_what_cannot_be_started_makes_no_task(engine: Engine) -> None:
+    """Each refusal says what is wrong, in few words, and nothing is stored."""
+    add_nothing(engine)
+    async with engine.run(work=False):
+        with pytest.raises(UnknownTaskType):
+            await engine.start("nothing")
+        assert "c" in (await refused(engine, "work", {"c": 1})).message
+        too_big = await refused(engine, "work", {"a": "x" * 5_000_000})
+        assert "arguments is 5000008 bytes as JSON; at most 1048576 are accepted" in too_big.message
+        assert "metadata is" in (await refused(engine, "work", {}, metadata={"a": "x" * 2_000_000})).message
+        for name, value in {
+            "priority": -1, "start_after": float("nan"), "idempotency_key": "", "metadata": {"a": object()},
+        }.items():  # fmt: skip
+            error = await refused(engine, "work", {}, **{name: value})
+            assert error.details["errors"][0]["path"] == name
+        assert (await refused(engine, "work", {}, idempotency_key="k" * 1_000_000)).message.count("k") < 200
+        assert (await engine.list()).tasks == []
+
+
+async def test_the_same_key_is_the_same_task(engine: Engine) -> None:
+    """Running or finished, as long as it is kept; with other arguments or another type the key is refused."""
+    add_nothing(engine)
+    add_nothing(engine, "other")
+    async with engine.run():
+        first = await engine.start("work", {"a": 1}, idempotency_key="k")
+        assert (await engine.start("work", {"a": 1}, idempotency_key="k")).id == first.id
+        done = await ended(engine, first)
+        assert await engine.start("work", {"a": 1}, idempotency_key="k") == done
+        for name, arguments in (("work", {"a": 2}), ("other", {"a": 1})):
+            with pytest.raises(IdempotencyConflict) as conflict:
+                await engine.start(name, arguments, idempotency_key="k")
+            assert conflict.value.details == {"operation_id": first.id}
+        assert (await engine.start("work", {"a": 1}, idempotency_key="k", owner="someone else")).id != first.id
+        assert (await engine.start("work", {"a": 1})).id != (await engine.start("work", {"a": 1})).id
+
+
+async def test_concurrent_starts_with_one_key_make_one_task(engine: Engine, tmp_path: Path) -> None:
+    """In one process and over two."""
+    add_nothing(engine)
+    found: set[str] = set()
+    other = make_engine(tmp_path, registry=engine.registry)
+
+    async def start(through: Engine) -> None:
+        found.add((await through.start("work", {"a": 1}, idempotency_key="k")).id)
+
+    async with engine.run(work=False), other.run(work=False), anyio.create_task_group() as starts:
+        for through in (engine, other) * 25:
+            starts.start_soon(start, through)
+    assert len(found) == 1
+
+
+async def test_the_key_of_a_forgotten_task_is_free(engine: Engine) -> None:
+    """It is only known for as long as the task is."""
+
+    @task_type(engine, retention=0.001)
+    async def work() -> None: ...
+
+    async with engine.run():
+        first = await run_and_forget(engine, idempotency_key="k")
+        assert (await engine.start("work", idempotency_key="k")).id != first
+
+
+async def run_and_forget(engine: Engine, **more: Any) -> str:
+    """Run a task of a type with next to no retention until it is forgotten; its id."""
+    task = await engine.start("work", **more)
+    with anyio.fail_after(10):
+        while True:
+            try:
+                task = await engine.get(task.id)
+            except NotFound:
+                return task.id
+            if task.is_over:
+                await anyio.sleep_until(anyio.current_time() + (task.expires_at or 0) - time.time())
+            else:
+                await engine.backend.wait(task.id, task.last_event_id)
+
+
+# Who sees what.
+
+
+async def test_a_task_is_there_for_its_owner_only(engine: Engine) -> None:
+    """For everybody else it does not exist: every request gets the answer an unknown id gets."""
+    add_nothing(engine)
+    async with engine.run(work=False):
+        mine = await engine.start("work", owner="me")
+        answers = []
+        for owner, task_id in (("you", mine.id), ("", mine.id), ("me", mine.id[::-1])):
+            for request in (
+                engine.get(task_id, owner=owner),
+                engine.cancel(task_id, owner=owner),
+                engine.answer(task_id, {}, owner=owner),
+                engine.retry(task_id, owner=owner),
+            ):
+                with pytest.raises(NotFound) as found:
+                    await request
+                answers.append(found.value.message.replace(task_id, "ID"))
+        assert len(set(answers)) == 1
+        assert (await engine.list(owner="you")).tasks == []
+        assert [t.id for t in (await engine.list(owner="me")).tasks] == [mine.id]
+
+
+@pytest.mark.parametrize("task_id", ["", "x", "../../etc/passwd", "a" * 1_000_000, "\ud800", "\x00", "%s' OR 1=1 --"])
+async def test_an_id_that_was_never_given_is_not_found(engine: Engine, task_id: str) -> None:
+    """Whatever it looks like; the answer is short."""
+    async with engine.run(work=False):
+        with pytest.raises(NotFound) as found:
+            await engine.get(task_id)
+    assert len(found.value.message) < 300
+
+
+async def test_a_task_is_forgotten_when_its_time_after_the_end_is_over(engine: Engine) -> None:
+    """Expired is as good as never existed, also before it is deleted; a live task has no such time."""
+
+    @task_type(engine, retention=0.001)
+    async def work() -> None: ...
+
+    @task_type(engine)
+    async def kept() -> None: ...
+
+    async with engine.run():
+        gone = await run_and_forget(engine)
+        with pytest.raises(NotFound):
+            await engine.retry(gone)
+        assert (await engine.list()).tasks == []
+        done = await run(engine, "kept")
+        assert done.expires_at is not None
+        assert done.completed_at is not None
+        assert done.expires_at - done.completed_at == pytest.approx(86_400, abs=5)
+        assert (await engine.start("kept", start_after=1000)).expires_at is None
+
+
+# Listing.
+
+
+async def test_a_listing_is_paged_newest_first(engine: Engine) -> None:
+    """Every task once, whatever is started meanwhile."""
+    add_nothing(engine)
+    async with engine.run(work=False):
+        made = [(await engine.start("work", {"a": n})).id for n in range(7)]
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page = await engine.list(limit=3, cursor=cursor)
+            seen += [task.id for task in page.tasks]
+            await engine.start("work")
+            if (cursor := page.next_cursor) is None:
+                break
+    assert seen == made[::-1]
+
+
+async def test_a_listing_can_be_narrowed(engine: Engine) -> None:
+    """By status and type; what is no status, no type, no limit or no cursor is refused."""
+    add_nothing(engine)
+    add_nothing(engine, "other")
+    async with engine.run():
+        done = await run(engine, "work")
+        waiting = await engine.start("other", start_after=1000)
+        assert [t.id for t in (await engine.list(status="completed")).tasks] == [done.id]
+        assert [t.id for t in (await engine.list(task_type="other")).tasks] == [waiting.id]
+        assert (await engine.list(status="queued", task_type="work")).tasks == []
+        with pytest.raises(InvalidStatus) as found:
+            await engine.list(status="finished")
+        assert set(found.value.details["valid"]) == {s.value for s in Status}
+        with pytest.raises(UnknownTaskType):
+            await engine.list(task_type="nothing")
+        for wrong in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "-1"}, {"cursor": "9" * 1000}):
+            with pytest.raises(InvalidArgument):
+                await engine.list(**wrong)
+
+
+# Order and limits.
+
+
+async def run_in_turn(engine: Engine, tasks: list[Task]) -> list[str]:
+    """Wait for them all; their ids in the order they were started in."""
+    done = [await ended(engine, task) for task in tasks]
+    return [task.id for task in sorted(done, key=lambda t: (t.started_at or 0, t.completed_at or 0))]
+
+
+async def test_the_queue_goes_by_priority_and_then_by_age(tmp_path: Path) -> None:
+    """And a queued task knows how many are before it."""
+    engine = make_engine(tmp_path, concurrency=1)
+    add_nothing(engine)
+    async with engine.run(work=False):
+        tasks = [await engine.start("work", priority=p) for p in (0, 5, 0, 9, 5)]
+        by_turn = [tasks[i] for i in (3, 1, 4, 0, 2)]
+        assert [await engine.queue_position(task) for task in by_turn] == [0, 1, 2, 3, 4]
+    later = make_engine(tmp_path, concurrency=1, registry=engine.registry)
+    async with later.run():
+        assert await run_in_turn(later, tasks) == [task.id for task in by_turn]
+        assert await later.queue_position(await later.get(tasks[0].id)) is None
+
+
+async def test_a_delayed_task_starts_when_its_time_has_come(engine: Engine) -> None:
+    """Not before."""
+    add_nothing(engine)
+    async with engine.run():
+        before = time.time()
+        task = await run(engine, "work", start_after=0.2)
+        assert task.started_at is not None
+        assert task.started_at >= before + 0.2
+
+
+@pytest.mark.parametrize("limit", ["type", "process", "owner"])
+async def test_no_more_run_at_once_than_may(tmp_path: Path, limit: str) -> None:
+    """Of one type, in one process, of one owner: with twelve to do, never more than two and as many as two."""
+    settings: dict[str, Any] = {"process": {"concurrency": 2}, "owner": {"per_owner": 2}}.get(limit, {})
+    engine = make_engine(tmp_path, **settings)
+    running, most = 0, 0
+
+    @task_type(engine, concurrency=2 if limit == "type" else None)
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(0.01)
+        running -= 1
+
+    async with engine.run():
+        for task in [await engine.start("work", owner="me") for _ in range(12)]:
+            await ended(engine, task)
+    assert most == 2
+
+
+async def test_a_full_type_does_not_hold_up_others(engine: Engine) -> None:
+    """A long queue of the one is no reason for the other to wait."""
+    release = anyio.Event()
+
+    @task_type(engine, concurrency=1)
+    async def slow() -> None:
+        await release.wait()
+
+    add_nothing(engine)
+    async with engine.run():
+        held = [await engine.start("slow") for _ in range(30)]
+        assert (await run(engine, "work", {"a": 1})).output == 1
+        release.set()
+        for task in held:
+            await ended(engine, task)
+
+
+async def test_the_queue_has_a_bound(tmp_path: Path) -> None:
+    """One more start is answered with when to come back; nothing was stored for it."""
+    engine = make_engine(tmp_path, max_queued=3)
+    add_nothing(engine)
+    async with engine.run(work=False):
+        for _ in range(3):
+            await engine.start("work")
+        with pytest.raises(LimitExceeded) as found:
+            await engine.start("work")
+        assert found.value.details == {"retry_after_seconds": 5}
+        assert len((await engine.list()).tasks) == 3
+
+
+# Waiting.
+
+
+async def test_a_wait_ends_with_the_task_or_with_its_time(engine: Engine) -> None:
+    """Neither is an error, and the task goes on."""
+    go_on = anyio.Event()
+
+    @task_type(engine)
+    async def work(*, task: TaskContext) -> None:
+        await task.report(50)
+        await go_on.wait()
+
+    async with engine.run():
+        task = await reached(engine, await engine.start("work"), lambda t: t.progress == 50)
+        assert (await engine.wait(task, 0.05)).status is Status.RUNNING
+        go_on.set()
+        assert (await engine.wait(task, 10)).status is Status.COMPLETED
+
+
+async def test_a_wait_for_anything_ends_with_the_next_event(engine: Engine) -> None:
+    """A report is enough."""
+    go_on = anyio.Event()
+
+    @task_type(engine)
+    async def work(*, task: TaskContext) -> None:
+        await go_on.wait()
+        await task.report(50)
+        await anyio.sleep_forever()
+
+    async with engine.run():
+        task = await reached(engine, await engine.start("work"), lambda t: t.status is Status.RUNNING)
+        go_on.set()
+        with anyio.fail_after(10):
+            assert (await engine.wait(task, 100, any_event=True)).progress == 50
+        await engine.cancel(task.id)
+
+
+# Retrying a task that is over.
+
+
+async def test_a_failed_task_can_be_done_again_from_its_checkpoint(engine: Engine) -> None:
+    """As a new task that names the old one, with the same arguments and metadata."""
+
+    @task_type(engine)
+    async def work(fail: bool, *, task: TaskContext) -> Any:
+        if task.state is None:
+            await task.checkpoint({"page": 3})
+            raise TaskError("no luck")
+        return task.state
+
+    async with engine.run():
+        old = await run(engine, "work", {"fail": True}, metadata={"n": 1}, priority=2, idempotency_key="k")
+        assert old.status is Status.FAILED
+        new = await ended(engine, await engine.retry(old.id))
+        assert (new.retry_of, new.arguments, new.metadata, new.priority) == (old.id, old.arguments, {"n": 1}, 2)
+        assert (new.output, new.attempt, new.idempotency_key) == ({"page": 3}, 1, None)
+        assert await engine.get(old.id) == old
+        with pytest.raises(NotRetryable, match="completed"):
+            await engine.retry(new.id)
+        waiting = await engine.start("work", {"fail": True}, start_after=1000)
+        with pytest.raises(NotRetryable, match="queued"):
+            await engine.retry(waiting.id)
+        await engine.cancel(waiting.id)
+        assert (await ended(engine, await engine.retry(waiting.id))).status is Status.FAILED
+
+
+# Several processes, one file.
+
+
+async def test_a_server_without_work_answers_for_those_that_have_it(tmp_path: Path) -> None:
+    """Started through one, run by the other, cancelled and answered through either."""
+    worker = make_engine(tmp_path)
+
+    @task_type(worker)
+    async def asks(*, task: TaskContext) -> Any:
+        return await task.ask("Which?")
+
+    front = make_engine(tmp_path, registry=worker.registry)
+    async with front.run(work=False), worker.run():
+        task = await reached(front, await front.start("asks"), lambda t: t.status is Status.INPUT_REQUIRED)
+        await front.answer(task.id, {"q1": {"action": "accept", "content": {"n": 1}}})
+        assert (await ended(front, task)).output == {"n": 1}
+        other = await reached(front, await front.start("asks"), lambda t: t.status is Status.INPUT_REQUIRED)
+        await front.cancel(other.id, "enough")
+        assert (await ended(front, other)).status is Status.CANCELLED
+
+
+async def test_a_type_that_a_server_does_not_know_is_left_to_others(tmp_path: Path) -> None:
+    """It stays queued until one comes that does."""
+    knows, does_not = make_engine(tmp_path), make_engine(tmp_path)
+    add_nothing(knows)
+    add_nothing(does_not, "other")
+    async with does_not.run():
+        async with knows.run(work=False):
+            task = await knows.start("work", {"a": 7})
+        assert (await run(does_not, "other")).status is Status.COMPLETED
+        assert (await does_not.get(task.id)).status is Status.QUEUED
+    later = make_engine(tmp_path, registry=knows.registry)
+    async with later.run():
+        assert (await ended(later, task)).output == 7
+
+
+async def test_a_takeover_leaves_nothing_of_the_late_attempt(tmp_path: Path) -> None:
+    """An attempt whose task was given to another can write no more, and is told to stop."""
+    engine = make_engine(tmp_path)
+    started, go_on, stopped = threading.Event(), threading.Event(), threading.Event()
+    attempts: list[int] = []
+
+    @task_type(engine)
+    def work(*, task: SyncTaskContext) -> int:
+        attempts.append(task.attempt)
+        if task.attempt > 1:
+            return task.attempt
+        started.set()
+        go_on.wait()
+        try:
+            while True:
+                task.report(message="late")
+        finally:
+            stopped.set()
+
+    async with engine.run():
+        task = await engine.start("work")
+        assert await anyio.to_thread.run_sync(started.wait, 10)
+        # What another process does that finds the lease expired.
+        running = await engine.get(task.id)
+        after, first = advance(running, Kind.RETRYING, at=time.time(), cause="interrupted", message="")
+        after, second = advance(after, Kind.STARTED, at=time.time())
+        await engine.backend.commit(running, after, [first, second])
+        go_on.set()
+        assert await anyio.to_thread.run_sync(stopped.wait, 10)
+        task = await ended(engine, task)
+        events = await log(engine, task)
+    assert task.status is Status.COMPLETED
+    assert "late" not in {e.data.get("message") for e in events}
+    assert attempts == [1, task.attempt]
+    assert [e.number for e in events] == list(range(1, len(events) + 1))
+
+
+async def test_one_terminal_event_whatever_meets(engine: Engine) -> None:
+    """A task that is cancelled from many sides while it ends has one end."""
+
+    @task_type(engine)
+    async def work() -> int:
+        return 1
+
+    async with engine.run():
+        for _ in range(20):
+            task = await engine.start("work")
+            async with anyio.create_task_group() as cancels:
+                for _ in range(5):
+                    cancels.start_soon(engine.cancel, task.id)
+            await ended(engine, task)
+            assert sum(k.value in ("completed", "cancelled", "failed") for k in await kinds(engine, task)) == 1
+
+
+async def test_expired_tasks_are_deleted(tmp_path: Path) -> None:
+    """When a server runs; the file does not grow with what nobody may see any more."""
+    engine = make_engine(tmp_path)
+
+    @task_type(engine, retention=0.001)
+    async def work() -> None: ...
+
+    async with engine.run():
+        gone = await run_and_forget(engine)
+    later = make_engine(tmp_path, registry=engine.registry)
+    async with later.run(work=False):
+        with anyio.fail_after(10):
+            while (task := await later.backend.load(gone)) is not None:
+                await later.backend.wait(gone, task.last_event_id)
+
+
+async def test_settings_of_a_type_win_over_the_servers(engine: Engine) -> None:
+    """A type's own retention is kept to also when its task is cancelled before it ran."""
+    engine.settings = replace(engine.settings, retention=1000.0)
+
+    @task_type(engine, retention=50.0)
+    async def work() -> None: ...
+
+    async with engine.run():
+        task = await engine.cancel((await engine.start("work", start_after=1000)).id)
+    assert task.expires_at is not None
+    assert task.completed_at is not None
+    assert task.expires_at - task.completed_at == pytest.approx(50, abs=5)
