@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from mcp_server.backend import Limits
@@ -31,14 +32,25 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-async def test_without_a_redis_the_server_does_not_start_and_says_why() -> None:
-    """One line that names the address and hides the password."""
+async def test_without_a_redis_the_server_does_not_start_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some patience, one line that names the address and hides the password."""
+    monkeypatch.setattr("mcp_server.backends.redis.backend.PATIENCE", 0.3)
     backend = RedisBackend("redis://ann:secret@127.0.0.1:1/0")
     with pytest.raises(ConfigurationError) as caught:
         async with backend:
             pass
     assert "127.0.0.1:1" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_server_that_starts_before_its_redis_waits_for_it(tmp_path: Path) -> None:
+    """Machines that boot together need no order."""
+    with redis_server(tmp_path / "redis") as server:
+        server.stop()
+        async with anyio.create_task_group() as booting:
+            booting.start_soon(anyio.to_thread.run_sync, server.start)
+            async with RedisBackend(server.url) as backend:
+                assert (await backend.counts())[Status.QUEUED] == 0
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://127.0.0.1:port"])

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -25,7 +26,7 @@ from ...backend import Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
 from ...task import Event, Status, Task
 from ..records import event_data, fixed, read_event, read_task, snapshot, to_json
-from .connection import Connection, shown
+from .connection import Connection, Outage, refuses_us, shown
 from .fleet import Fleet, view
 from .scripts import FORMAT, Record, Scripts, encoded
 from .serving import Serving
@@ -41,6 +42,8 @@ PROBE = 16
 TTL_MARGIN = 3600
 """Seconds keys outlive a task's `expires_at`, so that `purge` finds them; if nobody purges they go by themselves."""
 PURGE = 200
+PATIENCE = 10.0
+"""Seconds a process that starts waits for Redis, which may be starting as well."""
 CURSOR = re.compile(r"\d{16}:.+", re.DOTALL)
 
 
@@ -96,14 +99,22 @@ class RedisBackend:
 
     async def _prepare(self) -> None:
         where = shown(self._connection.url)
-        try:
-            await self._connection.command("HSETNX", self._root, "format", FORMAT)
-            found = int(await self._connection.command("HGET", self._root, "format"))
-            memory = await self._connection.command("INFO", "memory")
-        except Unavailable as error:
-            raise ConfigurationError(f"Cannot use Redis at {where}: {error.message}") from None
-        except RedisError as error:
-            raise ConfigurationError(f"Cannot use Redis at {where}: {error}") from None
+        outage = Outage(logger, f"Redis at {where} does not answer yet")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                await self._connection.command("HSETNX", self._root, "format", FORMAT)
+                found = int(await self._connection.command("HGET", self._root, "format"))
+                memory = await self._connection.command("INFO", "memory")
+                break
+            except Unavailable as error:
+                if refuses_us(error) or time.monotonic() > deadline:
+                    raise ConfigurationError(f"Cannot use Redis at {where}: {error.message}") from None
+                outage.met(error)
+                await anyio.sleep(0.2)
+            except RedisError as error:
+                raise ConfigurationError(f"Cannot use Redis at {where}: {error}") from None
+        outage.over()
         if found > FORMAT:
             raise ConfigurationError(
                 f"The store at {where} has format {found}, this program knows {FORMAT}: a newer version upgraded it"

@@ -40,7 +40,7 @@ from redis.retry import Retry
 from ...errors import ConfigurationError, Unavailable
 from .scripts import Script
 
-__all__ = ["SCHEMES", "Connection", "Outage", "SyncConnection", "error_meaning", "shown"]
+__all__ = ["SCHEMES", "Connection", "Outage", "SyncConnection", "error_meaning", "refuses_us", "shown"]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
@@ -79,6 +79,11 @@ def error_meaning(error: BaseException) -> Unavailable | None:
     if isinstance(error, _LOST):
         return Unavailable(f"Redis does not answer: {error}")
     return None
+
+
+def refuses_us(error: Unavailable) -> bool:
+    """Whether it is the password or the rights: waiting does not help."""
+    return isinstance(error.__cause__, AuthenticationError | NoPermissionError)
 
 
 @contextmanager
