@@ -27,7 +27,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _ANSWER_TIMEOUT = 30.0
 _CONNECT_TIMEOUT = 10.0
-_TRIES = 3
 _MAX_EVENT_BYTES = 64 * 1024 * 1024
 """Far above the server's own bound (4 MiB by default), which an operator may raise."""
 
@@ -72,26 +71,28 @@ class Connection:
         *,
         operation_id: str | None = None,
         wait: float = 0.0,
-        repeatable: bool = True,
+        tries: int = 3,
     ) -> Model:
         """Call a tool and read its `data`.
 
         Args:
             wait: seconds the server may hold the answer back.
-            repeatable: the same call twice does no harm, so it is made again when its answer was lost on the way.
+            tries: how often the call is made when its answer is lost on the way; 1 if twice would do harm.
 
         Raises:
             LongTaskClientError: whatever the answer, or the lack of one, stands for.
         """
         backoff = Backoff(Patience(longest=2.0))
-        for left in reversed(range(_TRIES if repeatable else 1)):
+        for attempt in range(1, tries + 1):
             try:
                 message = await self.call_raw(tool, arguments, operation_id=operation_id, wait=wait)
                 return _data(message, model, operation_id)
             except AnswerLost as lost:
-                if left == 0:
+                if attempt == tries:
                     raise
-                await backoff.pause(lost.retry_after)
+                # Most often it was a kept connection that the other side had just closed: the next one is fresh.
+                if attempt > 1 or lost.retry_after:
+                    await backoff.pause(lost.retry_after)
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def call_raw(

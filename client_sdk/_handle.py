@@ -191,7 +191,7 @@ class TaskHandle:
             Refused: `NOT_RETRYABLE`, it neither failed nor was cancelled.
         """
         snapshot = await self._following.connection.call(
-            "retry_task", {"operation_id": self.id}, Snapshot, operation_id=self.id, repeatable=False
+            "retry_task", {"operation_id": self.id}, Snapshot, operation_id=self.id, tries=1
         )
         await self._following.record(snapshot)
         return TaskHandle(self._following, snapshot.operation_id, task_type=snapshot.task_type)

@@ -131,7 +131,7 @@ class _Asking:
                     ProgressReply,
                     operation_id=self._operation_id,
                     wait=seconds,
-                    repeatable=False,  # trying again is done here, with more patience
+                    tries=1,  # trying again is done here, with more patience
                 )
             except TryLater as error:
                 if isinstance(error, AnswerLost) and wait is None:

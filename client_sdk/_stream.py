@@ -186,7 +186,7 @@ class Frames(AsyncIterator[StreamEvent]):
                 ProgressReply,
                 operation_id=self._operation_id,
                 wait=wait,
-                repeatable=self._polling,  # the first is to tell what works now, not in a second
+                tries=3 if self._polling else 2,  # the first is to tell what works now, not in a second
             )
             self._backoff.succeeded()
             if not self._polling:
