@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
@@ -23,6 +23,7 @@ from .errors import InvalidArgument, UnknownTaskType
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Runner = Literal["async", "thread", "process"]
 TaskMode = Literal["optional", "required", "never"]
 Questions = Mapping[str, tuple[str, type[BaseModel] | Mapping[str, Any] | None]]
@@ -158,6 +159,12 @@ class Registry:
         if task_type.name in self._types:
             raise ValueError(f"there is already a task type named {task_type.name!r}")
         self._types[task_type.name] = task_type
+
+    @overload
+    def task(self, function: Function, /) -> Function: ...
+
+    @overload
+    def task(self, function: None = None, /, **options: Any) -> Callable[[Function], Function]: ...
 
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function: `@registry.task` or `@registry.task(timeout=600)`; see `LongTaskServer.task`."""

@@ -7,7 +7,7 @@ what is tested is the wire.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,7 +27,8 @@ class Refused(Exception):
 
     def __init__(self, error: Mapping[str, Any], status: int) -> None:
         super().__init__(error["message"])
-        self.code, self.data, self.status = error["code"], error.get("data"), status
+        self.code, self.status = error["code"], status
+        self.data: Any = error.get("data")
 
 
 class Modern:
@@ -36,11 +37,8 @@ class Modern:
     def __init__(
         self, http: httpx2.AsyncClient, capabilities: Mapping[str, Any] | None = None, name: str = "tests"
     ) -> None:
-        self.http, self.capabilities, self.name = (
-            http,
-            {**TASKS, **FORMS} if capabilities is None else capabilities,
-            name,
-        )
+        self.http, self.name = http, name
+        self.capabilities = {**TASKS, **FORMS} if capabilities is None else capabilities
 
     def message(self, method: str, params: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
         stamped = {
@@ -114,11 +112,18 @@ class Modern:
         return await self.request("tasks/cancel", {"taskId": task_id})
 
     async def until(self, task_id: str, *statuses: str) -> dict[str, Any]:
-        """Poll until the task has one of the statuses."""
+        """The task once it has one of the statuses."""
+        return await self.until_it(task_id, lambda task: task["status"] in statuses)
+
+    async def until_it(self, task_id: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The task as soon as something about it is so; in between, the server is asked to wait for news."""
         with anyio.fail_after(20):
-            while (task := await self.get(task_id))["status"] not in statuses:
-                await anyio.sleep(0.02)
-        return task
+            while True:
+                task = await self.get(task_id)
+                if is_so(task):
+                    return task
+                cursor = task["_meta"]["mcp-long-tasks/task"]["cursor"]
+                await self.reply("get_task_progress", operation_id=task_id, since=cursor, wait_seconds=20)
 
     @asynccontextmanager
     async def listen(self, **wanted: Any) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:

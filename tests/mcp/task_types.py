@@ -10,7 +10,6 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
 
 from mcp_server import LongTaskServer, TaskContext, TaskError
-from mcp_server.registry import Registry
 
 __all__ = ["Gate", "add_task_types"]
 
@@ -43,7 +42,7 @@ class Gate:
         await self.opened.wait()
 
 
-def add_task_types(server: LongTaskServer | Registry) -> Gate:
+def add_task_types(server: LongTaskServer) -> Gate:
     gate = Gate()
 
     @server.task

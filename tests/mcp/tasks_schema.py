@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 __all__ = ["CREATED", "DETAILED", "valid"]
 
@@ -59,12 +59,15 @@ _QUESTION = {
     "additionalProperties": False,
 }
 
+_QUESTIONS = {"type": "object", "minProperties": 1, "additionalProperties": _QUESTION}
+
 _TOOL_RESULT = {
     "type": "object",
     "properties": {
         "content": {"type": "array", "items": {"type": "object", "required": ["type"]}},
         "structuredContent": {},
         "isError": {"type": "boolean"},
+        "resultType": {"const": "complete"},
     },
     "required": ["content", "isError"],
     "additionalProperties": False,
@@ -80,9 +83,7 @@ _ERROR = {
 DETAILED: dict[str, Any] = {
     "oneOf": [
         _variant("working"),
-        _variant(
-            "input_required", inputRequests={"type": "object", "minProperties": 1, "additionalProperties": _QUESTION}
-        ),
+        _variant("input_required", inputRequests=_QUESTIONS),
         _variant("completed", result=_TOOL_RESULT),
         _variant("failed", error=_ERROR),
         _variant("cancelled"),

@@ -36,7 +36,7 @@ async def test_the_server_advertises_the_extension_and_no_older_slot(served: Ser
     ids=str,
 )
 async def test_what_is_no_declaration_gets_no_task(served: Served, capabilities: dict[str, Any]) -> None:
-    """Without the extension, well-formed, in this very request, a call has an ordinary result and the methods refuse."""
+    """Without the extension in this very request, a call has an ordinary result and the methods refuse."""
     caller = Modern(served.bare.http, capabilities)
     assert (await caller.call("greet", {"name": "you"}))["resultType"] == "complete"
     assert (await caller.call("gated"))["resultType"] == "complete"
@@ -51,9 +51,9 @@ async def test_a_misshapen_declaration_is_none(served: Served) -> None:
 
 
 async def _refused_for_want_of_the_extension(caller: Modern) -> None:
-    for method, more in (("tasks/get", {}), ("tasks/update", {"inputResponses": {}}), ("tasks/cancel", {})):
+    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
         with pytest.raises(Refused) as refused:
-            await caller.request(method, {"taskId": "any", **more})
+            await caller.request(method, {"taskId": "any", "inputResponses": {}})
         assert (refused.value.code, refused.value.status) == (-32021, 400)
         assert refused.value.data == {"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
 

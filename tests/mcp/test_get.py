@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 import pytest
 from mcp.shared.inbound import encode_header_value
 
@@ -114,8 +113,8 @@ async def test_cancelling_is_acknowledged_with_nothing_and_can_be_repeated(serve
 @pytest.mark.parametrize("task_id", ["unknown", "", "../etc/passwd", "x" * 5000, "ü"])
 async def test_an_unknown_id_is_invalid_params_for_every_method(served: Served, task_id: str) -> None:
     """Get, update and cancel give the same answer for whatever was never a task."""
-    for method, more in (("tasks/get", {}), ("tasks/update", {"inputResponses": {}}), ("tasks/cancel", {})):
-        params = {"taskId": task_id, **more}
+    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+        params: dict[str, Any] = {"taskId": task_id, "inputResponses": {}}
         headers = served.modern.headers(method, {"taskId": "x"})
         with pytest.raises(Refused) as refused:
             await served.modern.request(method, params, headers={**headers, "Mcp-Name": encode_header_value(task_id)})
@@ -152,7 +151,4 @@ async def test_the_methods_do_not_exist_for_clients_of_older_protocols(served: S
 
 
 async def _with_progress(served: Served, task_id: str) -> dict[str, Any]:
-    with anyio.fail_after(10):
-        while (task := await served.modern.get(task_id))["_meta"][OURS]["current"] is None:
-            await anyio.sleep(0.01)
-    return task
+    return await served.modern.until_it(task_id, lambda task: task["_meta"][OURS]["current"] is not None)

@@ -120,9 +120,7 @@ async def test_responses_have_to_be_given(served: Served) -> None:
 async def _asking(served: Served, tool: str, questions: int) -> str:
     """The id of a task that has so many questions open."""
     task_id = await served.modern.start(tool)
-    with anyio.fail_after(10):
-        while len((await served.modern.get(task_id)).get("inputRequests", {})) < questions:
-            await anyio.sleep(0.01)
+    await served.modern.until_it(task_id, lambda task: len(task.get("inputRequests", {})) == questions)
     return task_id
 
 
