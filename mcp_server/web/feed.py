@@ -144,7 +144,8 @@ class Feeds:
         """The task's events after the cursor as text/event-stream, to its terminal event."""
         if first_lost(task, cursor):
             head += sse(gap(task))
-            cursor = min(cursor, task.last_event_id)
+            # The end is news to whoever is ahead of it.
+            cursor = min(cursor, task.last_event_id - 1 if task.is_over else task.last_event_id)
             cursor = max(cursor, task.first_event_id - 1)
         if head:
             yield head
