@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 
 from .errors import ConfigurationError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "host_rows"]
 
 MIB = 1024 * 1024
 
@@ -85,6 +85,7 @@ class Settings:
         for name in ("lease", "heartbeat", "concurrency", "max_events", "max_event_bytes"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0, got {getattr(self, name)}")
+        host_rows(self.host_waits)
         if self.task_tools not in ("on", "off"):
             raise ConfigurationError(f"task_tools must be 'on' or 'off', got {self.task_tools!r}")
         if self.durability not in ("full", "normal"):
@@ -99,3 +100,21 @@ def _parse(variable: str, text: str, hint: Any) -> Any:
         return wanted(text)
     except ValueError:
         raise ConfigurationError(f"{variable} must be a number, got {text!r}") from None
+
+
+def host_rows(setting: str | None) -> dict[str, float]:
+    """The rows of the setting `host_waits`, by name in lower case with hyphens.
+
+    Raises:
+        ConfigurationError: a row is something else.
+    """
+    rows: dict[str, float] = {}
+    for row in filter(None, (part.strip() for part in (setting or "").split(","))):
+        name, separator, seconds = row.rpartition("=")
+        try:
+            rows[name.strip().lower().replace(" ", "-")] = float(seconds)
+        except ValueError:
+            separator = ""
+        if not separator or not name.strip():
+            raise ConfigurationError(f"host_waits must be name=seconds, comma separated; got {row!r}")
+    return rows

@@ -24,13 +24,14 @@ from pydantic import ValidationError
 from client_sdk import wire
 
 from ..engine import Engine
-from ..errors import CallerError, ConfigurationError, InvalidArgument
+from ..errors import CallerError, InvalidArgument
+from ..settings import host_rows
 from ..task import Task
 from .beat import Beat
 from .callers import AnyContext, Caller, request_of
 from .sentences import status_line
 
-__all__ = ["HOSTS", "Applied", "Purpose", "Waiter", "host_waits"]
+__all__ = ["HOSTS", "Applied", "Purpose", "Waiter"]
 
 SHORT, LONG = 45.0, 110.0
 """Seconds for hosts that give a call 60 s and 300 s: both leave room for the answer."""
@@ -203,25 +204,7 @@ class Waiter:
             return None
         # A proxy adds itself to the name of the host behind it.
         name = caller.name.split(" (via ")[0].strip().lower().replace(" ", "-")
-        return host_waits(self._engine.settings.host_waits).get(name, HOSTS.get(name))
+        return host_rows(self._engine.settings.host_waits).get(name, HOSTS.get(name))
 
     def _cut(self, seconds: float) -> float:
         return min(max(seconds, 0.0), self._engine.settings.max_wait) if not math.isnan(seconds) else 0.0
-
-
-def host_waits(setting: str | None) -> dict[str, float]:
-    """The operator's own rows: `name=seconds`, comma separated.
-
-    Raises:
-        ConfigurationError: a row is something else.
-    """
-    rows: dict[str, float] = {}
-    for row in filter(None, (part.strip() for part in (setting or "").split(","))):
-        name, separator, seconds = row.rpartition("=")
-        try:
-            rows[name.strip().lower().replace(" ", "-")] = float(seconds)
-        except ValueError:
-            separator = ""
-        if not separator or not name.strip():
-            raise ConfigurationError(f"host_waits must be name=seconds, comma separated; got {row!r}")
-    return rows
