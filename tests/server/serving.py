@@ -79,6 +79,15 @@ class Stream:
                 break
         return frames
 
+    async def upto(self, number: int) -> list[Frame]:
+        """The frames up to and including the one with that number."""
+        frames = []
+        async for frame in self:
+            frames.append(frame)
+            if frame.id == number:
+                break
+        return frames
+
     async def rest(self) -> list[Frame]:
         """The frames up to the end of the stream."""
         return [frame async for frame in self]
