@@ -1,10 +1,12 @@
 """Durable long-running tasks over MCP. Start with `LongTaskServer`."""
 
 from .app import LongTaskServer
+from .backends import open_backend
 from .context import InputDeclined, Stage, SyncStage, SyncTaskContext, TaskCancelled, TaskContext
 from .engine import Engine
 from .errors import ConfigurationError, LongTaskError, TaskError
-from .registry import Policy
+from .mcp.extension import TasksExtension
+from .registry import Policy, Registry
 from .settings import Settings
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "LongTaskError",
     "LongTaskServer",
     "Policy",
+    "Registry",
     "Settings",
     "Stage",
     "SyncStage",
@@ -21,4 +24,6 @@ __all__ = [
     "TaskCancelled",
     "TaskContext",
     "TaskError",
+    "TasksExtension",
+    "open_backend",
 ]
