@@ -20,6 +20,7 @@ from .app import LongTaskServer, package_version
 from .backend import Backend
 from .backends import open_backend
 from .errors import ConfigurationError
+from .loading import load_server, run_async
 from .settings import Settings
 
 __all__ = ["fleet_commands", "work"]
@@ -49,8 +50,6 @@ def worker(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
 ) -> None:
     """Run tasks, and nothing else, until SIGTERM: no new ones then, a grace for those that run."""
-    from .cli import load_server, run_async
-
     flags = {"backend": backend, "concurrency": concurrency, "drain_grace": drain_grace, "log_level": log_level}
     server = load_server(app, **flags)
     run_async(lambda: work(server))
@@ -81,8 +80,6 @@ def workers(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts")] = False,
 ) -> None:
     """Show the fleet: who is alive, what each runs, what waits and what has stalled."""
-    from .cli import run_async
-
     opened = open_backend(Settings.load(backend=backend))
     if not isinstance(opened, FleetBackend):
         raise ConfigurationError(f"a {opened.name} backend has no fleet; --backend redis://… has")

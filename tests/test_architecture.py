@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
     {"mcp", "web"},
     {"app"},
     {"demo", "serving"},
+    {"loading"},
     {"cli_client", "cli_fleet"},
     {"cli"},
 ]

@@ -1,0 +1,59 @@
+"""From what the command line says to a server that is ready to run: the application, its settings, the event loop."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from .app import LongTaskServer
+from .demo import demo_server
+from .errors import ConfigurationError
+from .serving import set_up_logging
+
+__all__ = ["load_server", "run_async"]
+
+
+def load_server(target: str | None, **flags: Any) -> LongTaskServer:
+    """The server named by --app (default: the stock one), with flags over its own settings.
+
+    Raises:
+        ConfigurationError: there is no such thing, or it is no LongTaskServer.
+    """
+    target = target or os.environ.get("LONGTASKS_APP") or None
+    server = demo_server() if target is None else _imported(target)
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = replace(server.engine.settings, **given)
+    server.configure(settings)
+    set_up_logging(settings.log_level)
+    return server
+
+
+def _imported(target: str) -> LongTaskServer:
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise ConfigurationError(f"--app must be module:attribute, got {target!r}")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"--app {target}: there is no module {error.name!r}") from None
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ConfigurationError(f"--app {target}: {module_name} has no {attribute!r}")
+        found = getattr(found, name)
+    if callable(found) and not isinstance(found, LongTaskServer):
+        found = found()
+    if not isinstance(found, LongTaskServer):
+        raise ConfigurationError(f"--app {target} is a {type(found).__name__}, not a LongTaskServer")
+    return found
+
+
+def run_async(function: Callable[[], Any]) -> None:
+    options = {} if sys.platform == "win32" else {"use_uvloop": True}
+    anyio.run(function, backend_options=options)
