@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
+from .answers import elicitation
 from .errors import TaskError
 from .task import Kind
 
@@ -362,20 +363,6 @@ def _number(value: float | None) -> float | None:
         return value
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def elicitation(message: str, schema: type[BaseModel] | Mapping[str, Any] | None) -> dict[str, Any]:
-    """A question in the form MCP gives it: an `elicitation/create` request."""
-    if schema is None:
-        requested: dict[str, Any] = {"type": "object", "properties": {}}
-    elif isinstance(schema, type):
-        requested = schema.model_json_schema()
-    else:
-        requested = dict(schema)
-    return {
-        "method": "elicitation/create",
-        "params": {"mode": "form", "message": message, "requestedSchema": requested},
-    }
 
 
 def _accepted(message: str, schema: Any, response: Mapping[str, Any]) -> Any:

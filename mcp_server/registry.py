@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, Vali
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import ErrorDetails
 
-from .context import SyncTaskContext, TaskContext, elicitation
+from .answers import elicitation
+from .context import SyncTaskContext, TaskContext
 from .errors import InvalidArgument, UnknownTaskType
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
