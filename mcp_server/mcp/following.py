@@ -94,9 +94,7 @@ class FollowingTools:
         task = await self._engine.get(operation_id, owner=caller.owner)
         task = await self._waiter.hold(ctx, task, applied)
         if task.status in (Status.FAILED, Status.CANCELLED):
-            error = task_error(task)
-            error.details["next"] = next_step(task, wait_seconds=self._waiter.worth(caller))
-            raise error
+            raise task_error(task)
         if task.status is not Status.COMPLETED:
             raise Answered(await self._not_ready(task, caller, applied))
         budget = self._engine.settings.result_budget

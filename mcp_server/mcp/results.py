@@ -19,6 +19,7 @@ from ..clean import to_text
 from ..errors import PROTOCOL_ERROR, CallerError
 from ..task import Status, Task
 from .replies import failure
+from .sentences import next_step
 
 __all__ = ["TaskCancelled", "TaskFailed", "output_schema", "protocol_error", "task_error", "tool_result"]
 
@@ -46,6 +47,7 @@ def tool_result(task: Task, schema: Mapping[str, Any] | None) -> CallToolResult:
 
 def task_error(task: Task) -> CallerError:
     """What to tell a caller who asked for the result of a failed or cancelled task."""
+    advice = next_step(task)
     if task.status is Status.FAILED:
         assert task.error is not None
         error = task.error
@@ -55,8 +57,9 @@ def task_error(task: Task) -> CallerError:
             error_code=error["error_code"],
             details=error["details"],
             timestamp=wire.timestamp(error["at"]),
+            next=advice,
         )
-    return TaskCancelled("The task was cancelled", operation_id=task.id, reason=task.reason)
+    return TaskCancelled("The task was cancelled", operation_id=task.id, reason=task.reason, next=advice)
 
 
 def protocol_error(task: Task) -> MCPError | None:

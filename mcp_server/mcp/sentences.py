@@ -60,11 +60,11 @@ def _running_parts(task: Task, now: float) -> list[str]:
     return parts
 
 
-def next_step(task: Task, *, wait_seconds: float, queue_position: int | None = None) -> str:
+def next_step(task: Task, *, wait_seconds: float = 0.0, queue_position: int | None = None) -> str:
     """Whether all is well, and the call to make.
 
     Args:
-        wait_seconds: what is worth passing for this caller.
+        wait_seconds: what is worth passing for this caller, as long as the task goes on.
     """
     quoted = f'operation_id="{task.id}"'
     elapsed = duration(time.time() - (task.started_at or task.created_at))

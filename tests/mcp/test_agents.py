@@ -1,0 +1,148 @@
+"""What agents are answered with: results of a bearable length, and ways to say what a person said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError
+
+from tests.mcp.conftest import Served
+from tests.mcp.speaking import Modern
+
+BUDGET = 20_000
+
+
+async def test_a_long_result_is_paged_and_the_pages_are_the_whole(served: Served) -> None:
+    """Each page says where the next begins; joined they are the result."""
+    size = 2 * BUDGET + 17
+    operation_id = await _done(served, "text", {"size": size})
+    agent = Modern(served.bare.http, {}, "some agent")
+    pages: list[str] = []
+    offset: int | None = 0
+    while offset is not None:
+        data = (await agent.reply("get_task_result", operation_id=operation_id, offset=offset))["data"]
+        assert len(data["page"]["text"]) <= BUDGET
+        assert data["result"] == data["output"] == data["page"]["text"]
+        pages.append(data["page"]["text"])
+        offset = data["page"]["next_offset"]
+        assert offset is None or f"offset={offset})" in data["next"]
+    assert "".join(pages) == "x" * size
+    assert len(pages) == 3
+
+
+async def test_a_page_may_be_asked_for_by_anybody(served: Served) -> None:
+    """Offset and limit count characters of a text, or of the JSON of what is no text."""
+    operation_id = await _done(served, "anything", {"value": 12345})
+    data = (await served.bare.call("get_task_result", operation_id=operation_id, offset=2, limit=5))["data"]
+    assert (data["result"], data["page"]["total_characters"]) == ("value", len('{"value":12345}'))
+    beyond = (await served.bare.call("get_task_result", operation_id=operation_id, offset=10**9))["data"]
+    assert (beyond["result"], beyond["page"]["next_offset"]) == ("", None)
+
+
+async def test_a_bare_request_gets_everything(served: Served) -> None:
+    """A program that asks without a handshake is not spared anything."""
+    operation_id = await _done(served, "text", {"size": BUDGET + 1})
+    data = (await served.bare.call("get_task_result", operation_id=operation_id))["data"]
+    assert (len(data["result"]), data["page"]) == (BUDGET + 1, None)
+
+
+async def test_a_long_result_is_left_out_of_other_answers(served: Served) -> None:
+    """Progress, lists and direct calls stay short too; a direct call gives the first page."""
+    operation_id = await _done(served, "text", {"size": BUDGET + 1})
+    agent = Modern(served.bare.http, {}, "some agent")
+    assert (await agent.reply("get_task_progress", operation_id=operation_id))["data"]["output"] is None
+    assert (await agent.reply("list_operations"))["data"]["operations"][0]["output"] is None
+    direct = await agent.call("text", {"size": BUDGET + 1}, meta={"mcp-long-tasks/wait_seconds": 20})
+    assert len(direct["structuredContent"]["data"]["page"]["text"]) == BUDGET
+
+
+async def test_the_whole_result_is_a_resource(served: Served) -> None:
+    """`longtask://{id}/result` holds the text, or the JSON of what is no text; only of completed tasks."""
+    long, small = await _done(served, "text", {"size": BUDGET + 1}), await _done(served, "anything", {"value": 3})
+    running = await served.bare.start("gated")
+    async with Client(served.url) as client:
+        (template,) = (await client.list_resource_templates()).resource_templates
+        assert template.uri_template == "longtask://{operation_id}/result"
+        assert await _read(client, long) == "x" * (BUDGET + 1)
+        assert await _read(client, small) == '{"value":3}'
+        with pytest.raises(MCPError, match="No task with the id"):
+            await _read(client, "unknown")
+        with pytest.raises(MCPError, match="only a completed task has a result"):
+            await _read(client, running)
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        ({"action": "accept", "content": {"confirm": True}}, "confirmed: True"),
+        ({"confirm": False}, "confirmed: False"),
+        (True, "confirmed: True"),
+        ('{"confirm": true}', "confirmed: True"),
+        ("decline", None),
+        ({"action": "decline"}, None),
+    ],
+    ids=str,
+)
+async def test_an_answer_may_be_given_as_it_comes(served: Served, response: Any, outcome: str | None) -> None:
+    """A value, the fields, their JSON or an elicitation result are all understood."""
+    operation_id = await _asking(served)
+    data = (await served.bare.call("respond_to_task", operation_id=operation_id, key="go", response=response))["data"]
+    assert data["answered"] is True
+    done = await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
+    if outcome is None:
+        assert done["details"]["error_code"] == "INPUT_DECLINED"
+    else:
+        assert done["data"]["result"] == outcome
+
+
+async def test_an_answer_that_does_not_fit_is_refused_and_can_be_corrected(served: Served) -> None:
+    """The error lists path, expected and got; an unknown key is told the open ones; a second answer changes nothing."""
+    operation_id = await _asking(served)
+    wrong = await served.bare.call("respond_to_task", operation_id=operation_id, key="go", response={"confirm": 7})
+    assert wrong["error_code"] == "INVALID_ARGUMENT"
+    (error,) = wrong["details"]["errors"]
+    assert (error["path"], error["got"]) == ("responses.go.content.confirm", "7")
+    assert "boolean" in error["expected"]
+    unknown = await served.bare.call("respond_to_task", operation_id=operation_id, key="stop", response=True)
+    assert unknown["details"]["errors"][0]["expected"] == "go"
+    first = await served.bare.call("respond_to_task", operation_id=operation_id, key="go", response=True)
+    again = await served.bare.call("respond_to_task", operation_id=operation_id, key="go", response=False)
+    assert (first["data"]["answered"], again["data"]["answered"]) == (True, False)
+    done = await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
+    assert done["data"]["result"] == "confirmed: True"
+
+
+async def test_refusals_say_what_to_do_next(served: Served) -> None:
+    """Every error an agent can meet carries one sentence in `details.next`."""
+    running = await served.bare.start("gated")
+    refusals: list[tuple[str, dict[str, Any], str, str]] = [
+        ("get_task_progress", {"operation_id": "unknown"}, "NOT_FOUND", "list_operations"),
+        ("start_long_task", {"task_type": "unknown"}, "UNKNOWN_TASK_TYPE", "list_task_types"),
+        ("start_long_task", {"task_type": "gated", "arguments": {"pages": "x"}}, "INVALID_ARGUMENT", "details.errors"),
+        ("list_operations", {"status": "unknown"}, "INVALID_STATUS", "details.valid"),
+        ("retry_task", {"operation_id": running}, "NOT_RETRYABLE", "get_task_result"),
+    ]
+    for tool, arguments, code, advice in refusals:
+        reply = await served.bare.call(tool, **arguments)
+        assert reply["error_code"] == code
+        assert advice in reply["details"]["next"]
+
+
+async def _done(served: Served, task_type: str, arguments: dict[str, Any]) -> str:
+    operation_id = await served.bare.start(task_type, arguments)
+    reply = await served.bare.call("get_task_progress", operation_id=operation_id, wait_seconds=20)
+    assert reply["data"]["status"] == "completed"
+    return operation_id
+
+
+async def _asking(served: Served) -> str:
+    operation_id = await served.bare.start("asks")
+    reply = await served.bare.call("get_task_progress", operation_id=operation_id, wait_seconds=20)
+    assert reply["data"]["status"] == "input_required"
+    return operation_id
+
+
+async def _read(client: Client, operation_id: str) -> str:
+    (content,) = (await client.read_resource(f"longtask://{operation_id}/result")).contents
+    return str(content.text)  # type: ignore[union-attr]

@@ -1,0 +1,191 @@
+"""A task type's own tool, called by clients that do not follow tasks by themselves.
+
+The clients are the official SDK's, in both of its modes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import anyio
+import pytest
+from mcp import Client, MCPError
+from mcp.client import ClientRequestContext
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, Implementation, TextContent
+
+from tests.mcp.conftest import Served
+from tests.mcp.speaking import FORMS, Modern
+
+WAIT = {"mcp-long-tasks/wait_seconds": 20}
+MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
+Mode = Literal["auto", "legacy"]
+
+
+async def test_a_result_that_comes_in_time_is_the_answer(served: Served) -> None:
+    """Asked to wait, the call answers as an ordinary tool does."""
+    served.gate.open()
+    result = await Modern(served.bare.http, {}).call("gated", {"pages": 5}, meta=WAIT)
+    assert result["structuredContent"] == {"pages": 5, "title": None}
+    assert result["content"][0]["text"] == '{"pages":5,"title":null}'
+    assert "taskId" not in result
+
+
+async def test_one_that_does_not_is_answered_with_a_handle(served: Served) -> None:
+    """The task goes on; the answer says so, with the id, the stream and the one call to make."""
+    result = await Modern(served.bare.http, {}).call("gated")
+    assert result["isError"] is False
+    reply = result["structuredContent"]
+    assert (reply["status"], reply["action"]) == ("success", "gated")
+    operation_id = reply["data"]["operation_id"]
+    assert reply["data"]["stream_url"] == f"/progress/{operation_id}/stream"
+    assert f'get_task_result(operation_id="{operation_id}"' in reply["data"]["next"]
+    served.gate.open()
+    collected = await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
+    assert collected["data"]["result"] == {"pages": 28, "title": None}
+
+
+@MODES
+async def test_a_caller_with_a_progress_token_is_kept_posted_and_gets_the_result(served: Served, mode: Mode) -> None:
+    """Progress comes by notification while the call is held, each value above the one before."""
+    told: list[tuple[float, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, message))
+        served.gate.open()
+
+    async with Client(served.url, mode=mode) as client:
+        with anyio.fail_after(30):
+            result = await client.call_tool("gated", {}, progress_callback=on_progress)
+    assert result.structured_content == {"pages": 28, "title": None}
+    assert told[0][0] == pytest.approx(42.857, abs=0.01)
+    assert (told[0][1] or "").startswith("43 % · page 12 of 28")
+    assert [progress for progress, _ in told] == sorted({progress for progress, _ in told})
+
+
+@MODES
+async def test_a_client_that_can_ask_its_user_is_asked_for_the_running_task(served: Served, mode: Mode) -> None:
+    """In a session by a request of ours, in the modern protocol as the answer to the call; the task then goes on."""
+    asked: list[str] = []
+    async with Client(served.url, mode=mode, elicitation_callback=_answering(asked, {"confirm": True})) as client:
+        with anyio.fail_after(30):
+            result = await client.call_tool("asks", {}, meta=_meta(WAIT))
+    assert _text(result) == "confirmed: True"
+    assert asked == ["Go on?"]
+
+
+async def test_questions_that_come_first_are_put_to_a_modern_client(served: Served) -> None:
+    """`ask_first` needs no tasks extension: both are asked before anything runs."""
+    asked: list[str] = []
+    answers = {"name": "Alice", "confirm": True}
+    async with Client(served.url, elicitation_callback=_answering(asked, answers)) as client:
+        with anyio.fail_after(30):
+            result = await client.call_tool("asks_first", {"greeting": "Good day"}, meta=_meta(WAIT))
+    assert _text(result) == "Good day Alice"
+    assert sorted(asked) == ["Go on?", "Who?"]
+
+
+async def test_a_dismissed_question_stays_open(served: Served) -> None:
+    """The user closed the form: the call answers with what to do, and somebody may still answer."""
+
+    async def dismiss(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="cancel")
+
+    async with Client(served.url, mode="legacy", elicitation_callback=dismiss) as client:
+        with anyio.fail_after(30):
+            result = await client.call_tool("asks", {}, meta=_meta(WAIT))
+    assert result.structured_content is not None
+    data = result.structured_content["data"]
+    assert data["status"] == "input_required"
+    assert f'respond_to_task(operation_id="{data["operation_id"]}", key="go"' in data["next"]
+
+
+async def test_a_question_nobody_can_be_asked_ends_the_wait(served: Served) -> None:
+    """Without elicitation the call does not hang until its time is up."""
+    with anyio.fail_after(15):
+        result = await Modern(served.bare.http, {}).call("asks", meta={**WAIT, "mcp-long-tasks/wait_seconds": 60})
+    assert result["structuredContent"]["data"]["status"] == "input_required"
+
+
+@MODES
+async def test_failures_are_tool_errors_and_protocol_errors_stay_errors(served: Served, mode: Mode) -> None:
+    """A task that failed answers `isError` with its code; an `MCPError` is raised as one."""
+    async with Client(served.url, mode=mode) as client:
+        result = await client.call_tool("refuses", {}, meta=_meta(WAIT))
+        assert result.is_error
+        assert result.structured_content is not None
+        assert result.structured_content["details"]["error_code"] == "NO_FILE"
+        assert "retry_task" in result.structured_content["details"]["next"]
+        with pytest.raises(MCPError, match="somebody has to log in") as raised:
+            await client.call_tool("breaks", {}, meta=_meta(WAIT))
+        assert (raised.value.code, raised.value.data) == (-32042, {"url": "https://example.com"})
+        with pytest.raises(MCPError) as required:
+            await client.call_tool("required", {})
+        assert required.value.code == -32021
+
+
+async def test_a_type_that_never_becomes_a_task_is_waited_for(served: Served) -> None:
+    """Also for a bare request, which otherwise is answered at once."""
+    reply = await served.bare.post(
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ann"}}}'
+    )
+    assert reply.json()["result"]["content"][0]["text"] == "Hello, Ann!"
+
+
+async def test_cancelling_the_call_ends_the_wait_and_not_the_task(served: Served) -> None:
+    """`notifications/cancelled` gives up the held call; the task goes on until somebody cancels it."""
+    async with Client(served.url, mode="legacy") as client:
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(_call, client, "gated", {**WAIT, "mcp-long-tasks/wait_seconds": 60})
+            await served.gate.reached.wait()
+            calls.cancel_scope.cancel()  # the SDK's client then sends notifications/cancelled
+        found = await client.call_tool("list_operations", {"status": "running"})
+        assert found.structured_content is not None
+        (task,) = found.structured_content["data"]["operations"]
+        served.gate.open()
+        done = await client.call_tool("get_task_result", {"operation_id": task["operation_id"], "wait_seconds": 20})
+    assert done.structured_content is not None
+    assert done.structured_content["data"]["result"]["pages"] == 28
+
+
+async def test_a_host_we_know_waits_as_long_as_the_table_says(served: Served) -> None:
+    """Its call of a task's tool answers with the result without being asked to wait."""
+    served.gate.open()
+    async with Client(served.url, mode="legacy", client_info=Implementation(name="goose", version="1")) as client:
+        result = await client.call_tool("gated", {})
+    assert result.structured_content == {"pages": 28, "title": None}
+
+
+async def test_an_answer_that_does_not_fit_is_refused(served: Served) -> None:
+    """A modern client that answers a running task's question wrongly is told so; the task still waits."""
+    caller = Modern(served.bare.http, FORMS)
+    asked = await caller.call("asks", meta=WAIT)
+    assert set(asked["inputRequests"]) == {"go"}
+    wrong = {"go": {"action": "accept", "content": {"confirm": "maybe"}}}
+    refused = await caller.call("asks", meta=WAIT, inputResponses=wrong, requestState=asked["requestState"])
+    assert refused["structuredContent"]["error_code"] == "INVALID_ARGUMENT"
+    right = {"go": {"action": "accept", "content": {"confirm": False}}}
+    done = await caller.call("asks", meta=WAIT, inputResponses=right, requestState=asked["requestState"])
+    assert done["content"][0]["text"] == "confirmed: False"
+
+
+def _answering(asked: list[str], content: dict[str, Any]) -> Any:
+    async def answer(_: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        fields = params.requested_schema["properties"]  # type: ignore[union-attr]
+        return ElicitResult(action="accept", content={name: content[name] for name in fields})
+
+    return answer
+
+
+async def _call(client: Client, tool: str, meta: dict[str, Any]) -> None:
+    await client.call_tool(tool, {}, meta=_meta(meta))
+
+
+def _meta(values: dict[str, Any]) -> Any:
+    return values
+
+
+def _text(result: CallToolResult) -> str:
+    (block,) = result.content
+    assert isinstance(block, TextContent)
+    return block.text
