@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from operator import mul
 from typing import Any, Literal, Self
 
 from .distinct import Distinct
@@ -20,17 +21,16 @@ __all__ = ["Column", "Type"]
 Type = Literal["integer", "number", "boolean", "date", "text"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
-BOOLEANS = frozenset({"true", "false", "yes", "no"})
 EXAMPLES = 5
 EXAMPLE_LENGTH = 60
 """Characters of an example; longer ones are cut."""
 
-_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.,]{1,20}(?:Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
-
-Value = tuple[Type, float | str | None]
-"""The type of one value, and what it is ranked by."""
+_PATTERNS: tuple[tuple[Type, re.Pattern[str]], ...] = (
+    ("integer", re.compile(r"[+-]?\d{1,18}", re.ASCII)),
+    ("number", re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)),
+    ("boolean", re.compile(r"true|false|yes|no", re.IGNORECASE)),
+    ("date", re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.,]{1,20}(?:Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)),
+)
 
 
 class Column:
@@ -49,38 +49,45 @@ class Column:
 
     def add(self, values: Sequence[str], *, absent: int = 0) -> None:
         """Take the values of some more rows; `absent` rows ended before this column."""
-        self.missing += absent
-        terms = []
         # Equal values are looked at once: most columns have few different ones.
-        for text, count in Counter(map(str.strip, values)).items():
-            if text.casefold() in MISSING:
-                self.missing += count
-                continue
-            self.present += count
-            self._distinct.add(text)
-            if len(self._examples) < EXAMPLES and text[:EXAMPLE_LENGTH] not in self._examples:
-                self._examples.append(text[:EXAMPLE_LENGTH])
-            if self._type != "text":
-                kind, rank = _value(text)
-                self._type = kind if self._type is None else _common(self._type, kind)
-                if rank is not None and self._type != "text":
-                    self._low = rank if self._low is None else min(self._low, rank)
-                    self._high = rank if self._high is None else max(self._high, rank)
-                    if not isinstance(rank, str):
-                        terms.append(rank * count)
-        self._total += math.fsum(terms)
+        counts = Counter(map(str.strip, values))
+        gaps = [text for text in counts if len(text) <= 4 and text.casefold() in MISSING]
+        missing = sum(counts.pop(text) for text in gaps)
+        self.missing += missing + absent
+        self.present += len(values) - missing
+        if not counts:
+            return
+        self._distinct.add(counts)
+        if len(self._examples) < EXAMPLES:
+            shown = dict.fromkeys([*self._examples, *(text[:EXAMPLE_LENGTH] for text in counts)])
+            self._examples = list(shown)[:EXAMPLES]
+        self._rank(counts)
+
+    def _rank(self, counts: Mapping[str, int]) -> None:
+        """Widen the type to that of some more texts, and the range by them."""
+        if self._type == "text":
+            return
+        kind, ranks = _ranked(counts.keys())
+        self._type = kind if self._type is None else _common(self._type, kind)
+        if self._type == "text" or not ranks:
+            return
+        self._low = min(ranks) if self._low is None else min(self._low, min(ranks))
+        self._high = max(ranks) if self._high is None else max(self._high, max(ranks))
+        if self._type != "date":
+            self._total += math.fsum(map(mul, ranks, counts.values()))
 
     def profile(self) -> dict[str, Any]:
         """The column's part of the result. A column without values has no type; only numbers have a mean."""
-        ranked = self._type in ("integer", "number", "date")
+        is_numeric = self._type in ("integer", "number")
+        low, high = (float(self._low), float(self._high)) if self._type == "number" else (self._low, self._high)
         return {
             "name": self.name,
             "type": self._type,
             "missing": self.missing,
             "distinct": self._distinct.estimate(),
-            "min": self._low if ranked else None,
-            "max": self._high if ranked else None,
-            "mean": self._total / self.present if self._type in ("integer", "number") else None,
+            "min": low if is_numeric or self._type == "date" else None,
+            "max": high if is_numeric or self._type == "date" else None,
+            "mean": self._total / self.present if is_numeric else None,
             "examples": list(self._examples),
         }
 
@@ -114,17 +121,26 @@ def _common(one: Type, other: Type) -> Type:
     return "number" if {one, other} == {"integer", "number"} else "text"
 
 
-def _value(text: str) -> Value:
-    if _INTEGER.fullmatch(text):
-        return "integer", int(text)
-    if _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
-        return "number", number
-    if text.casefold() in BOOLEANS:
-        return "boolean", None
-    if _DATE.fullmatch(text):
-        try:
+def _ranked(texts: Collection[str]) -> tuple[Type, list[Any]]:
+    """The narrowest type that holds all of them, and what they are ordered by: numbers, or texts for dates."""
+    kind = next((kind for kind, pattern in _PATTERNS if all(map(pattern.fullmatch, texts))), "text")
+    match kind:
+        case "integer":
+            return kind, list(map(int, texts))
+        case "number":
+            numbers = list(map(float, texts))
+            return (kind, numbers) if all(map(math.isfinite, numbers)) else ("text", [])
+        case "date" if _are_dates(texts):
+            return kind, list(texts)  # ISO dates sort as text
+        case "boolean":
+            return kind, []
+    return "text", []
+
+
+def _are_dates(texts: Collection[str]) -> bool:
+    try:
+        for text in texts:
             datetime.fromisoformat(text)
-        except ValueError:
-            return "text", None
-        return "date", text  # ISO dates sort as text
-    return "text", None
+    except ValueError:
+        return False
+    return True

@@ -23,7 +23,7 @@ from .records import Records
 
 __all__ = ["profile_csv"]
 
-SLICE_BYTES = 256 * 1024
+SLICE_BYTES = 128 * 1024
 MAX_COLUMNS = 256
 """Each column takes up to 11 KiB of a checkpoint, which holds 4 MiB."""
 
