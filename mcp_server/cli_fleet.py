@@ -21,6 +21,7 @@ from .backend import Backend
 from .backends import open_backend
 from .errors import ConfigurationError
 from .loading import load_server, run_async
+from .serving import running
 from .settings import Settings
 
 __all__ = ["fleet_commands", "work"]
@@ -65,7 +66,7 @@ async def work(server: LongTaskServer) -> None:
     """
     settings = server.engine.settings
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with server.running():
+        async with running(server):
             types = ", ".join(sorted(task_type.name for task_type in server.registry)) or "no task types"
             print(f"longtasks {package_version()} working on {types}", file=sys.stderr, flush=True)
             async for _ in signals:

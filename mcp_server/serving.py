@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,10 +19,12 @@ from .background import background_tasks
 from .errors import ConfigurationError
 from .settings import Settings
 
-__all__ = ["listening", "serve", "set_up_logging"]
+__all__ = ["listening", "running", "serve", "set_up_logging"]
 
 GRACEFUL_SECONDS = 2
 """How long requests that are being answered may go on after a signal. Streams end at once."""
+MARGIN_SECONDS = 2.0
+"""What the end of a process may take beyond the graces of its tasks."""
 
 
 class _Server(uvicorn.Server):
@@ -54,6 +58,33 @@ def set_up_logging(level: str) -> None:
         logging.getLogger(others).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
+@asynccontextmanager
+async def running(server: LongTaskServer, *, work: bool = True) -> AsyncIterator[None]:
+    """`server.running` for a process of its own, which ends even if a task does not let itself be stopped.
+
+    Raises:
+        ConfigurationError: the backend cannot be opened.
+    """
+    settings = server.engine.settings
+    grace = settings.drain_grace + settings.cancel_grace + MARGIN_SECONDS
+    late = threading.Timer(grace, _end_without_tasks, [grace])
+    late.daemon = True
+    try:
+        async with server.running(work=work):
+            try:
+                yield
+            finally:
+                late.start()
+    finally:
+        late.cancel()
+
+
+def _end_without_tasks(grace: float) -> None:
+    logging.getLogger(__name__).error("a task did not stop within %g s of being cancelled; ending without it", grace)
+    logging.shutdown()
+    os._exit(1)
+
+
 async def serve(server: LongTaskServer, *, work: bool = True) -> None:
     """Serve HTTP as `server`'s settings say, until SIGINT or SIGTERM.
 
@@ -67,7 +98,7 @@ async def serve(server: LongTaskServer, *, work: bool = True) -> None:
     with _listening_socket(settings) as listener, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
         # uvicorn handles the signals while it runs and raises them again afterwards; that second
         # time must find somebody home (the receiver), or the tasks would not be given back.
-        async with server.running(work=work):
+        async with running(server, work=work):
             url = _url(listener)
             line = f"longtasks {package_version()} listening on {url} (MCP at {url}/mcp, tasks in {settings.backend})"
             print(line, file=sys.stderr, flush=True)  # noqa: T201

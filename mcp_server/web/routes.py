@@ -62,6 +62,7 @@ def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route
             feeds.stream(task, cursor, head),
             headers={"Cache-Control": "no-cache"},
             ping=0,  # the stream has a heartbeat of its own, after silence only
+            shutdown_grace_period=1,  # streams end by themselves (`Feeds.close`); to be cut off breaks the response
         )
 
     async def show(request: Request) -> Response:
