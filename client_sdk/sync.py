@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 import httpx2
+from anyio import CancelScope
 from anyio.from_thread import start_blocking_portal
 
 from . import _client, _handle
@@ -54,12 +57,16 @@ class _Loop:
         self._exit.callback(self._portal.call, function)
 
     def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        future = self._portal.start_task_soon(functools.partial(function, *args, **kwargs))
+        call = _Call(functools.partial(function, *args, **kwargs))
         try:
-            return future.result()
+            return self._portal.start_task_soon(call.run).result()
         except BaseException:
-            # An interrupted wait must not go on in the other thread, least of all inside an iterator.
-            future.cancel()
+            # An interrupted call must not go on in the other thread, least of all inside an iterator.
+            # The interrupt may have come at any point, even before the call was handed over.
+            if not call.ended.is_set():
+                with suppress(RuntimeError):  # the loop is gone, and the call with it
+                    if self._portal.call(call.cancel):
+                        call.ended.wait()
             raise
 
     def next(self, values: AsyncIterator[T]) -> tuple[T] | None:
@@ -72,6 +79,29 @@ class _Loop:
                 return None
 
         return self.run(step)
+
+
+class _Call(Generic[T]):
+    """One call in the other thread."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._scope: CancelScope | None = None
+        self.ended = threading.Event()
+
+    async def run(self) -> T:
+        try:
+            with CancelScope() as self._scope:
+                return await self._function()
+        finally:
+            self.ended.set()
+        raise CancelledError
+
+    async def cancel(self) -> bool:
+        """False if the call was never handed over."""
+        if self._scope is not None:
+            self._scope.cancel()
+        return self._scope is not None
 
 
 class _Blocking(Generic[Async]):

@@ -51,6 +51,8 @@ class ServerProcess:
             if LISTENING.search(line):
                 threading.Thread(target=_drain, args=(self._process.stderr,), daemon=True).start()
                 return
+        self._process.stderr.close()
+        self._process.wait()
         raise RuntimeError("the server did not start:\n" + "".join(lines))
 
     def kill(self) -> None:

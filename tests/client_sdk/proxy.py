@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["PASS", "Fault", "Proxy", "Request", "proxying"]
+__all__ = ["PASS", "Fault", "Plan", "Proxy", "Request", "proxying"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

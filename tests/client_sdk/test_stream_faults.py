@@ -21,7 +21,7 @@ from client_sdk import (
     StreamLost,
 )
 from tests.client_sdk.processes import ServerProcess
-from tests.client_sdk.proxy import PASS, Fault, Proxy, proxying
+from tests.client_sdk.proxy import PASS, Fault, Plan, Proxy, proxying
 
 COUNT = 60
 """Reports of the task that is read; with its outputs and statuses it has 83 events."""
@@ -37,6 +37,11 @@ async def read(client: LongTaskClient, task_id: str) -> list[Event]:
 
 def numbers(events: Sequence[Event]) -> list[int]:
     return [event.number for event in events if event.number is not None]
+
+
+def only(number: int, fault: Fault) -> Plan:
+    """The fault for the stream of that number, counted from 0, and none for the rest."""
+    return lambda request: fault if request.is_stream and request.count == number else PASS
 
 
 @pytest.fixture
@@ -89,9 +94,7 @@ async def test_cuts_at_every_byte_of_the_end_lose_and_repeat_nothing(
     after = len(whole) - 3
     async with to(proxy) as disturbed:
         for cut in range(0, 900, 3):
-            proxy.plan = lambda request, first=proxy.streams, cut=cut: (
-                Fault(cut=cut) if request.count == first else PASS
-            )
+            proxy.plan = only(proxy.streams, Fault(cut=cut))
             events = [event async for event in disturbed.task(finished).events(after=after)]
             assert events == whole[after:], f"cut after {cut} bytes"
 

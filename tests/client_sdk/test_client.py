@@ -1,0 +1,250 @@
+"""Starting, finding, asking and ending tasks."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from client_sdk import (
+    DoneEvent,
+    ErrorEvent,
+    InputRequiredEvent,
+    LongTaskClient,
+    NotFound,
+    NotReady,
+    Refused,
+    TaskCancelled,
+    TaskFailed,
+    Unavailable,
+)
+from client_sdk.wire import CancelOutcome, Progress, Snapshot, TaskStatus
+from tests.client_sdk.processes import ServerProcess
+from tests.client_sdk.proxy import PASS, Fault, proxying
+
+
+async def test_a_started_task_gives_its_result(client: LongTaskClient) -> None:
+    """The shortest use there is."""
+    handle = await client.start("data_analysis", {"duration_seconds": 0, "steps": 2}, metadata={"project": "x"})
+    assert handle.task_type == "data_analysis"
+    assert await handle.result() == {"task_type": "data_analysis", "steps": 2, "duration_seconds": 0}
+    assert (await handle.status()).metadata == {"project": "x"}
+
+
+@pytest.mark.parametrize("value", [0, "", [], {}, False, None, "x" * 100_000])
+async def test_every_value_is_a_result(client: LongTaskClient, value: object) -> None:
+    """Falsy ones, and ones that the tools would cut into pages."""
+    handle = await client.start("returning", {"value": value})
+    assert await handle.result() == value
+
+
+async def test_an_id_is_all_that_has_to_be_kept(client: LongTaskClient, server: ServerProcess) -> None:
+    """Another client takes the task up by its id alone."""
+    started = await client.start("burst", {"count": 2})
+    async with LongTaskClient(server.url) as other:
+        handle = other.task(started.id)
+        assert await handle.result() == {"count": 2}
+        assert [type(event) async for event in handle.events()][-1] is DoneEvent
+
+
+async def test_one_key_makes_one_task(client: LongTaskClient) -> None:
+    """The same key and arguments give the same task; with other arguments it is refused."""
+    first = await client.start("burst", {"count": 1}, idempotency_key="k1")
+    again = await client.start("burst", {"count": 1}, idempotency_key="k1")
+    assert first.id == again.id
+    with pytest.raises(Refused) as caught:
+        await client.start("burst", {"count": 2}, idempotency_key="k1")
+    assert caught.value.error_code == "IDEMPOTENCY_CONFLICT"
+
+
+async def test_a_start_whose_answer_is_lost_makes_one_task(server: ServerProcess, client: LongTaskClient) -> None:
+    """It is sent again under the same key."""
+    async with (
+        proxying(server.port, lambda request: Fault(cut=0) if request.count == 0 else PASS) as proxy,
+        LongTaskClient(proxy.url) as cut_off,
+    ):
+        handle = await cut_off.start("idle", metadata={"mark": "lost answer"})
+        assert len(proxy.requests) == 2
+    tasks = (await client.list(task_type="idle", limit=100)).operations
+    assert [task.operation_id for task in tasks if task.metadata == {"mark": "lost answer"}] == [handle.id]
+    await client.task(handle.id).cancel()
+
+
+async def test_stream_calls_back_with_every_report(client: LongTaskClient) -> None:
+    """Plain functions and coroutine functions alike; the last call is the completion."""
+    handle = await client.start("data_analysis", {"duration_seconds": 0, "steps": 3})
+    seen: list[Progress] = []
+    snapshot = await handle.stream(seen.append)
+    assert [progress.message for progress in seen] == [
+        *(f"Processing step {k}/3 - data_analysis" for k in (1, 2, 3)),
+        "Completed 3 steps successfully",
+    ]
+    assert snapshot.status is TaskStatus.COMPLETED
+
+    async def note(progress: Progress) -> None:
+        seen.append(progress)
+
+    again = client.task(handle.id)
+    await again.stream(note)
+    assert len(seen) == 8
+
+
+async def test_poll_calls_back_when_something_changed(client: LongTaskClient) -> None:
+    """The first state, and no state twice; the last one is the end."""
+    handle = await client.start("burst", {"count": 4, "pause": 0.3})
+    seen: list[Snapshot] = []
+    await handle.poll(callback=seen.append)
+    cursors = [snapshot.last_event_id for snapshot in seen]
+    assert cursors == sorted(set(cursors))
+    assert seen[-1].status is TaskStatus.COMPLETED
+
+
+async def test_a_long_wait_costs_few_requests(server: ServerProcess) -> None:
+    """The server holds the answers back: one request for the wait and one for the last state."""
+    async with proxying(server.port) as proxy, LongTaskClient(proxy.url) as client:
+        handle = await client.start("burst", {"count": 50, "pause": 0.03})
+        before = len(proxy.requests)
+        await handle.wait()
+        assert len(proxy.requests) - before == 2
+        chatty = await client.start("burst", {"count": 200, "pause": 0.02})
+        before = len(proxy.requests)
+        await chatty.poll(callback=lambda snapshot: None)
+        assert len(proxy.requests) - before < 12
+
+
+async def test_a_fixed_interval_is_kept(server: ServerProcess) -> None:
+    """For those who want it: a request is answered at once, and the next comes after the interval."""
+    async with proxying(server.port) as proxy, LongTaskClient(proxy.url) as client:
+        handle = await client.start("idle")
+        before = len(proxy.requests)
+        with pytest.raises(NotReady):
+            await handle.poll(interval=0.2, timeout=1.1)
+        assert 4 <= len(proxy.requests) - before <= 6
+        await handle.cancel()
+
+
+async def test_the_end_of_a_wait_is_no_end_of_the_task(client: LongTaskClient) -> None:
+    """NotReady carries the state, and the task goes on."""
+    handle = await client.start("idle")
+    for wait in (handle.wait, handle.result):
+        with pytest.raises(NotReady) as caught:
+            await wait(timeout=0.3)
+        assert caught.value.operation_id == handle.id
+    assert (await handle.status()).status is TaskStatus.RUNNING
+    await handle.cancel()
+
+
+async def test_a_failed_task_says_why_and_can_be_tried_again(client: LongTaskClient) -> None:
+    """Its author's message, code and details; a retry is a new task that names the old one."""
+    handle = await client.start("failing")
+    with pytest.raises(TaskFailed) as caught:
+        await handle.result()
+    error = caught.value
+    assert (error.message, error.error_code, error.details) == ("no such file", "NO_FILE", {"path": "a.csv"})
+    assert error.operation_id == handle.id
+    assert handle.id in str(error)
+    assert (await handle.wait()).status is TaskStatus.FAILED
+    events = [event async for event in handle.events()]
+    assert isinstance(events[-1], ErrorEvent)
+    assert events[-1].data.error_code == "NO_FILE"
+    again = await handle.retry()
+    assert (await again.status()).retry_of == handle.id
+    with pytest.raises(TaskFailed):
+        await again.result()
+
+
+async def test_a_cancelled_task_says_so(client: LongTaskClient) -> None:
+    """The reason travels; a second cancel is harmless and says that there was nothing to do."""
+    handle = await client.start("idle")
+    assert (await handle.cancel("no longer needed")).outcome in set(CancelOutcome) - {CancelOutcome.ALREADY_OVER}
+    with pytest.raises(TaskCancelled) as caught:
+        await handle.result()
+    assert caught.value.reason == "no longer needed"
+    assert (await handle.cancel()).outcome is CancelOutcome.ALREADY_CANCELLED
+
+
+async def test_a_question_is_answered_with_its_fields(client: LongTaskClient) -> None:
+    """A mapping of fields is an acceptance; a whole elicitation result is passed on as it is."""
+    for value, expected in (({"confirm": True}, True), ({"action": "decline"}, None)):
+        handle = await client.start("asking")
+        async for event in handle.events():
+            if isinstance(event, InputRequiredEvent):
+                assert event.data.input_requests["overwrite"]["params"]["message"] == "Overwrite the index?"
+                await handle.answer("overwrite", value)
+        assert await handle.result() == {"confirm": expected}
+
+
+@pytest.mark.parametrize(
+    ("error", "cancel_on_exit", "cancelled"),
+    [(ValueError("mine"), True, True), (ValueError("mine"), False, False), (None, True, False)],
+)
+async def test_leaving_by_an_exception_cancels_if_asked_to(
+    client: LongTaskClient, error: Exception | None, cancel_on_exit: bool, cancelled: bool
+) -> None:
+    """Only with cancel_on_exit, and only when it was an exception; that exception goes on its way."""
+    raised = None
+    try:
+        async with client.start("idle", cancel_on_exit=cancel_on_exit) as handle:
+            if error is not None:
+                raise error
+    except ValueError as caught:
+        raised = caught
+    assert raised is error
+    if cancelled:
+        assert (await handle.wait(timeout=10)).status is TaskStatus.CANCELLED
+    else:
+        assert (await handle.cancel()).outcome in (CancelOutcome.CANCELLED, CancelOutcome.CANCEL_REQUESTED)
+
+
+async def test_a_cancelled_caller_cancels_if_asked_to(client: LongTaskClient) -> None:
+    """A time-out around the block is an exception too, and the cancel still goes out."""
+    with anyio.move_on_after(0.3):
+        async with client.start("idle", cancel_on_exit=True) as handle:
+            await handle.wait()
+    assert (await handle.wait(timeout=10)).status is TaskStatus.CANCELLED
+
+
+async def test_lists_types_and_health_are_models(client: LongTaskClient) -> None:
+    """What the server says about itself."""
+    handles = [await client.start("returning", {"value": i}) for i in range(3)]
+    page = await client.list(task_type="returning", limit=2)
+    assert [task.operation_id for task in page.operations] == [handles[2].id, handles[1].id]
+    rest = await client.list(task_type="returning", limit=1, cursor=page.next_cursor)
+    assert rest.operations[0].operation_id == handles[0].id
+    for handle in handles:
+        await handle.wait()
+    assert (await client.list(status=TaskStatus.COMPLETED)).count > 0
+    types = {info.name: info for info in await client.task_types()}
+    assert types["burst"].input_schema["required"] == ["count"]
+    health = await client.health()
+    assert health.status == "healthy"
+    assert health.task_types == len(types)
+
+
+@pytest.mark.parametrize(
+    ("task_type", "arguments", "code"),
+    [("nothing", {}, "UNKNOWN_TASK_TYPE"), ("burst", {"count": "many"}, "INVALID_ARGUMENT")],
+)
+async def test_a_wrong_start_is_refused(
+    client: LongTaskClient, task_type: str, arguments: dict[str, object], code: str
+) -> None:
+    """With the server's code and details, to act on."""
+    with pytest.raises(Refused) as caught:
+        await client.start(task_type, arguments)
+    assert caught.value.error_code == code
+    assert caught.value.details
+
+
+async def test_unknown_tasks_are_not_found_whatever_is_asked(client: LongTaskClient) -> None:
+    """One answer for all."""
+    handle = client.task("no-such-task")
+    for call in (handle.status(), handle.wait(), handle.result(), handle.cancel(), handle.retry(), handle.stream()):
+        with pytest.raises(NotFound) as caught:
+            await call
+        assert caught.value.operation_id == "no-such-task"
+
+
+async def test_a_gateway_that_answers_for_the_server_means_later(server: ServerProcess) -> None:
+    """Its 503 is no refusal."""
+    async with proxying(server.port, lambda request: Fault(status=503)) as proxy, LongTaskClient(proxy.url) as client:
+        with pytest.raises(Unavailable):
+            await client.task("x").status()
