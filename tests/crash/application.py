@@ -76,6 +76,14 @@ async def once(*, task: TaskContext) -> None:
     await anyio.sleep_forever()
 
 
+@server.task
+def deaf(*, task: SyncTaskContext) -> None:
+    """Does not hear that it must stop."""
+    testify(task)
+    task.report(1, total=2)
+    time.sleep(600)
+
+
 @server.task(max_attempts=3)
 async def suicidal(*, task: TaskContext) -> None:
     """Kills the process it runs in."""

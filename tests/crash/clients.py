@@ -16,12 +16,9 @@ import httpx2
 from tests.server.serving import Caller, Frame, calling
 
 from .audit import ENDS
-from .processes import ServerProcess
+from .processes import PATIENCE, ServerProcess
 
-__all__ = ["PATIENCE", "Service", "until"]
-
-PATIENCE = 60.0
-"""Seconds after which something counts as never happening."""
+__all__ = ["Service", "asks", "result", "says", "until"]
 
 
 class Service:
@@ -71,6 +68,10 @@ class Service:
 
     async def follow(self, task_id: str, seen: Callable[[Frame], None] = lambda frame: None) -> list[Frame]:
         """The durable frames of a task up to its end, each checked to be the next one."""
+        with anyio.fail_after(PATIENCE):
+            return await self._follow(task_id, seen)
+
+    async def _follow(self, task_id: str, seen: Callable[[Frame], None]) -> list[Frame]:
         frames: list[Frame] = []
         while True:
             caller = await self.caller()
@@ -90,8 +91,32 @@ class Service:
 
 async def until(caller: Caller, task_id: str, condition: Callable[[Frame], bool]) -> Frame:
     """The first frame of the task's stream for which the condition holds."""
-    async with caller.stream(task_id) as stream:
-        async for frame in stream:
-            if condition(frame):
-                return frame
+    with anyio.fail_after(PATIENCE):
+        async with caller.stream(task_id) as stream:
+            async for frame in stream:
+                if condition(frame):
+                    return frame
     raise AssertionError("the stream ended before")
+
+
+def says(step: int) -> Callable[[Frame], bool]:
+    return lambda frame: frame.event == "output" and frame.data["data"]["step"] == step
+
+
+def asks(key: str, attempt: int = 1) -> Callable[[Frame], bool]:
+    """Whether the attempt asks the question."""
+    started = 0
+
+    def look(frame: Frame) -> bool:
+        nonlocal started
+        started += frame.event == "status" and frame.data["reason"] == "started"
+        return started == attempt and frame.event == "input_required" and key in frame.data["input_requests"]
+
+    return look
+
+
+async def result(caller: Caller, task_id: str) -> dict[str, Any]:
+    reply = await caller.call("get_task_result", operation_id=task_id, wait_seconds=25)
+    assert reply["status"] == "success", reply
+    data: dict[str, Any] = reply["data"]
+    return data

@@ -1,42 +1,62 @@
 """Servers of a test as real processes: started, killed, told to stop, and started again on their file.
 
+They are forked from one process that has imported the program already, which saves each
+of them the two seconds of `python -m mcp_server`; from there on they are the command.
 Knows the command line and the log, nothing of tasks.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import anyio.to_thread
 
-__all__ = ["LEASE", "ServerProcess", "serving"]
+__all__ = ["LEASE", "PATIENCE", "ServerProcess", "serving"]
 
-ROOT = Path(__file__).parents[2]
 LISTENING = re.compile(r"longtasks \S+ listening on (http://\S+)")
 LEASE = 1.0
 """Seconds; short, so that a takeover can be waited for."""
+PATIENCE = 60.0
+"""Seconds after which something counts as never happening."""
+
+FORKS = multiprocessing.get_context("forkserver")
+# What a child needs of the test runner is imported with the rest: it looks for the parent's `__main__`.
+FORKS.set_forkserver_preload(["pytest", "mcp_server.cli", "mcp_server.backends.sqlite"])
+
+
+def live(arguments: Sequence[str], environment: Mapping[str, str], stderr: Connection) -> None:
+    """What a server process does: `longtasks` with these arguments."""
+    os.dup2(stderr.fileno(), 2)
+    stderr.close()
+    for name in [name for name in os.environ if name.startswith("LONGTASKS_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.argv = ["longtasks", *arguments]
+    from mcp_server.cli import main
+
+    main()
 
 
 class ServerProcess:
     """`longtasks serve` on a free port, in one life after another; each life has another port."""
 
-    def __init__(self, app: str, folder: Path, settings: dict[str, object]) -> None:
+    def __init__(self, app: str, folder: Path, settings: Mapping[str, object]) -> None:
         given = {"lease": LEASE, "backend": f"sqlite:///{folder / 'tasks.db'}", **settings}
-        self._command = [sys.executable, "-m", "mcp_server", "serve", "--app", app, "--port", "0"]
+        self._arguments = ["serve", "--app", app, "--port", "0"]
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("LONGTASKS_")},
             **{f"LONGTASKS_{name.upper()}": str(value) for name, value in given.items()},
             "TEST_FOLDER": str(folder),
         }
-        self._process: subprocess.Popen[str] | None = None
+        self._process: multiprocessing.context.ForkServerProcess | None = None
         self._reader: threading.Thread
         self._log: list[str] = []
         self._listens = threading.Event()
@@ -50,21 +70,22 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     def spawn(self) -> None:
         """Start a life, without waiting for anything."""
         assert self._process is None, "it is running"
+        source, sink = FORKS.Pipe(duplex=False)
         self._log, self._listens = [], threading.Event()
-        self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environment, stderr=subprocess.PIPE, text=True, errors="replace"
-        )
-        self._reader = threading.Thread(target=self._read, args=(self._process, self._log, self._listens))
+        self._process = FORKS.Process(target=live, args=(self._arguments, self._environment, sink))
+        self._process.start()
+        sink.close()
+        self._reader = threading.Thread(target=self._read, args=(source, self._log, self._listens))
         self._reader.start()
 
-    def _read(self, process: subprocess.Popen[str], log: list[str], listens: threading.Event) -> None:
-        assert process.stderr is not None
-        with process.stderr as lines:
+    def _read(self, source: Connection, log: list[str], listens: threading.Event) -> None:
+        with source, open(source.fileno(), errors="replace", closefd=False) as lines:
             for line in lines:
                 log.append(line)
                 if (found := LISTENING.search(line)) is not None:
@@ -74,7 +95,7 @@ class ServerProcess:
 
     async def listening(self) -> str:
         """Wait until it listens; its base URL."""
-        await anyio.to_thread.run_sync(self._listens.wait)
+        await anyio.to_thread.run_sync(self._listens.wait, PATIENCE)
         assert LISTENING.search(self.log), f"the server did not start:\n{self.log}"
         return self.url
 
@@ -93,16 +114,17 @@ class ServerProcess:
 
     async def ended(self) -> int:
         """Wait until the process has ended; its exit code (negative: the signal that killed it)."""
-        assert self._process is not None
-        code = await anyio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
-        self._over()
-        return code
+        with anyio.fail_after(PATIENCE):
+            return await anyio.to_thread.run_sync(self._over, abandon_on_cancel=True)
 
-    def _over(self) -> None:
+    def _over(self) -> int:
         assert self._process is not None
-        self._process.wait()
+        process = self._process
+        process.join()
         self._reader.join()
         self._process = None
+        assert process.exitcode is not None
+        return process.exitcode
 
 
 @contextmanager
