@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def _run(order: Mapping[str, Any], pipe: _Pipe) -> dict[str, Any]:
-    sys.path[:] = order["path"]
+    sys.path[:], sys.argv[:] = order["path"], order["argv"]
     function: Any = _module(order["module"], order["file"])
     for name in order["function"].split("."):
         if name == "<locals>":

@@ -91,6 +91,7 @@ async def run_in_process(
     """
     order = {
         "path": sys.path,
+        "argv": sys.argv,
         "module": task_type.function.__module__,
         "file": inspect.getsourcefile(task_type.function),
         "function": task_type.function.__qualname__,
