@@ -30,6 +30,11 @@ class ExampleServer:
         self._log: list[str] = []
         self.url = ""
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Returns when it listens; the second time on the same port."""
         command = [sys.executable, "-m", "mcp_server", "serve", "--app", self._app, "--port", str(self._port)]
