@@ -91,7 +91,7 @@ class LongTaskServer(MCPServer[Any]):
         self._feeds: Feeds | None = None
         mcp.setdefault("version", package_version())
         self._offers_task_tools = chosen.task_tools == "on"
-        tasks = TasksExtension(self.engine, tools=self._offers_task_tools, stream_url=STREAM_URL)
+        tasks = TasksExtension(self.engine, tools=self._offers_task_tools, handles=True, stream_url=STREAM_URL)
         self._tasks = tasks
         own_tools = LongTaskTools(self.engine).tools()
         self._own_tools = frozenset(tool.name for tool in own_tools)

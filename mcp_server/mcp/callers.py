@@ -11,11 +11,13 @@ from typing import Any
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver.context import Context
+from mcp.shared.exceptions import MCPError
+from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from .owner import owner_of
 
-__all__ = ["TASKS", "Caller", "request_of"]
+__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "request_of"]
 
 TASKS = "io.modelcontextprotocol/tasks"
 """The identifier of the tasks extension."""
@@ -72,3 +74,17 @@ class Caller:
 
 def request_of(ctx: AnyContext) -> ServerRequestContext[Any, Any]:
     return ctx.request_context if isinstance(ctx, Context) else ctx
+
+
+def missing_extension() -> MCPError:
+    """The answer to a client that would have to understand tasks and did not say that it does."""
+    return missing_capability("the tasks extension", {"extensions": {TASKS: {}}})
+
+
+def missing_capability(what: str, capabilities: dict[str, Any]) -> MCPError:
+    """The answer to a client that cannot be served without a capability it did not declare."""
+    return MCPError(
+        MISSING_REQUIRED_CLIENT_CAPABILITY,
+        f"Missing required client capability: {what}",
+        {"requiredCapabilities": capabilities},
+    )

@@ -20,7 +20,7 @@ from ..engine import Engine
 from ..errors import NotFound, TryLater
 from ..registry import TaskType
 from ..task import Task
-from .callers import Caller
+from .callers import Caller, missing_capability
 from .paging import is_too_long
 from .questions import ask, running_task
 from .replies import success
@@ -34,10 +34,16 @@ Request = ServerRequestContext[Any, Any]
 
 
 class DirectCalls:
-    """Holds calls of task tools and answers them, for one engine."""
+    """Holds calls of task tools and answers them, for one engine.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        handles: whether a call may be answered with a handle: the server has the tools to
+            come back with. Without them a call is held until the task is over.
+    """
+
+    def __init__(self, engine: Engine, *, handles: bool) -> None:
         self._engine, self._waiter = engine, Waiter(engine)
+        self._handles = handles
         self._snapshots = Snapshots(engine, self._waiter)
 
     async def resumed(self, params: CallToolRequestParams, caller: Caller) -> Task | None:
@@ -66,17 +72,24 @@ class DirectCalls:
             # The task is safe; without its id the caller could not find it again.
             error.details.update(operation_id=task.id)
             raise
-        if task.is_over and not is_too_long(task, caller, self._engine.settings.result_budget):
+        in_pages = self._handles and is_too_long(task, caller, self._engine.settings.result_budget)
+        if task.is_over and not in_pages:
             if (raised := protocol_error(task)) is not None:
                 raise raised
             return tool_result(task, task_type.output_schema)
         if task.input_requests and caller.modern and caller.answers_forms and applied.seconds > 0:
             return ask(task.input_requests, operation_id=task.id)
+        if not self._handles:
+            # Nobody knows its id, so nobody else can answer it either.
+            await self._engine.cancel(task.id, "The caller cannot be asked", owner=caller.owner)
+            raise missing_capability("a way to ask the user", {"elicitation": {}})
         return success(task_type.name, await self._snapshots.started(task, caller, applied))
 
     def _applied(self, task_type: TaskType, caller: Caller, ctx: Request) -> Applied:
         if task_type.policy.mode == "never":
             return Applied(seconds=math.inf, reason="this tool always answers with its result")
+        if not self._handles:
+            return Applied(seconds=math.inf, reason="there is no other way to the result")
         asked = (ctx.meta or {}).get(wire.WAIT_META_KEY)
         seconds = float(asked) if isinstance(asked, int | float) else None
         return self._waiter.applied(caller, seconds, "follow")

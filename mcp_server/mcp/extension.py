@@ -25,10 +25,10 @@ from ..engine import Engine
 from ..errors import CallerError, InvalidArgument, NotFound
 from ..registry import TaskType
 from ..task import Task
-from .callers import TASKS, Caller
+from .callers import TASKS, Caller, missing_extension
 from .detailed import create_result, detailed_task
 from .direct import DirectCalls
-from .listen import TaskPushes, missing_extension
+from .listen import TaskPushes
 from .questions import Round
 from .replies import failure
 from .task_tools import task_tool
@@ -58,16 +58,21 @@ class TasksExtension(Extension):
         engine: its task types become tools. Types registered after the server was made
             are added with `server.add_tool`, see `binding`.
         tools: False serves tasks that were started otherwise, and offers no tools.
+        handles: the server has `get_task_result` and the other tools for tasks, so that a client
+            without the extension can be answered with a handle. Without them its call is
+            held until the task is over.
         stream_url: where a task's event stream is, with `{operation_id}` in it; told to clients.
     """
 
     identifier = TASKS
 
-    def __init__(self, engine: Engine, *, tools: bool = True, stream_url: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, tools: bool = True, handles: bool = False, stream_url: str | None = None
+    ) -> None:
         self._engine, self._stream_url = engine, stream_url
         self._offers_tools = tools
         self._is_running = False
-        self._direct = DirectCalls(engine)
+        self._direct = DirectCalls(engine, handles=handles)
         self.listen = TaskPushes(engine, self._shown)
 
     @asynccontextmanager

@@ -22,9 +22,9 @@ from mcp_types import INVALID_PARAMS, Notification, SubscriptionFilter, Subscrip
 from ..engine import Engine
 from ..errors import NotFound, Unavailable
 from ..task import Task
-from .callers import TASKS, Caller
+from .callers import Caller, missing_extension
 
-__all__ = ["TaskPushes", "missing_extension"]
+__all__ = ["TaskPushes"]
 
 MAX_TASK_IDS = 100
 """Tasks one stream may follow."""
@@ -154,14 +154,3 @@ def _task_ids(value: object) -> list[str]:
     if len(ids) > MAX_TASK_IDS:
         raise MCPError(INVALID_PARAMS, f"one stream follows at most {MAX_TASK_IDS} tasks, got {len(ids)}")
     return ids
-
-
-def missing_extension() -> MCPError:
-    """The answer to a client that would have to understand tasks and did not say that it does."""
-    from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY
-
-    return MCPError(
-        MISSING_REQUIRED_CLIENT_CAPABILITY,
-        "Missing required client capability: the tasks extension",
-        {"requiredCapabilities": {"extensions": {TASKS: {}}}},
-    )
