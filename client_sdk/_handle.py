@@ -196,15 +196,20 @@ class TaskHandle:
         await self._following.record(snapshot)
         return TaskHandle(self._following, snapshot.operation_id, task_type=snapshot.task_type)
 
-    async def answer(self, key: str, value: Mapping[str, Any]) -> Snapshot:
+    async def answer(self, key: str, value: Any) -> Snapshot:
         """Answer a question of the task's.
 
         Args:
             key: of the question in `input_requests`.
-            value: the fields that were asked for, or a whole elicitation result
-                such as `{"action": "decline"}`.
+            value: the fields that were asked for, the bare value if it was one field, or
+                a whole elicitation result such as `{"action": "decline"}`.
+
+        Raises:
+            Refused: `INVALID_ARGUMENT`, the answer does not fit the question.
         """
-        response = value if value.get("action") in _ACTIONS else {"action": "accept", "content": dict(value)}
+        response = value
+        if isinstance(value, Mapping) and value.get("action") not in _ACTIONS:
+            response = {"action": "accept", "content": dict(value)}
         arguments = {"operation_id": self.id, "key": key, "response": response}
         return await self._seen(
             await self._following.connection.call("respond_to_task", arguments, Snapshot, operation_id=self.id)

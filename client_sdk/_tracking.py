@@ -58,7 +58,11 @@ class MCPClient:
         if "error" in message:
             return {"status": "error", "error": message["error"].get("message"), "data": None}
         answer = parsed(message)
-        return answer if isinstance(answer, dict) else {"status": "success", "data": answer}
+        if isinstance(answer, dict):
+            return answer
+        if message.get("result", {}).get("isError"):
+            return {"status": "error", "error": answer, "data": None}
+        return {"status": "success", "data": answer}
 
     async def get_health(self) -> Data:
         """What `GET /health` says.
