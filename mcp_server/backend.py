@@ -137,7 +137,8 @@ class Backend(Protocol):
         slept) cancels the call. When `handle` returns the lease ends; if the task is
         queued again it is due again at its `not_before`. At least once: `handle` begins by
         committing an event and gives up on `Conflict`. Exceptions from `handle` are
-        logged and do not end the loop. Cancelled, it cancels its calls and waits for them to finish.
+        logged and do not end the loop. Cancelled, it takes no more, lets its calls
+        go on for the grace it was made with, cancels them and waits for them to finish.
         """
         ...
 

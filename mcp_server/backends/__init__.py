@@ -25,7 +25,9 @@ def open_backend(settings: Settings) -> Backend:
             raise ConfigurationError(f"the backend URL {settings.backend!r} names no file; write sqlite:///PATH")
         from .sqlite import SQLiteBackend
 
-        return SQLiteBackend(Path(path), durability=settings.durability, lease=settings.lease)
+        return SQLiteBackend(
+            Path(path), durability=settings.durability, lease=settings.lease, drain=settings.drain_grace
+        )
     if scheme in ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster") and separator:
         try:
             from .redis import RedisBackend

@@ -49,14 +49,20 @@ class SQLiteBackend:
             `normal` leaves that to the operating system, which a killed process outlives
             and a power cut does not.
         lease: seconds after which the tasks of a dead process are given to others.
+        drain: seconds running calls get to finish when `serve` is cancelled, before they are cancelled.
     """
 
     name = "sqlite"
 
     def __init__(
-        self, path: str | os.PathLike[str], *, durability: Literal["full", "normal"] = "full", lease: float = 5.0
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Literal["full", "normal"] = "full",
+        lease: float = 5.0,
+        drain: float = 0.0,
     ) -> None:
-        self._lease = lease
+        self._lease, self._drain = lease, drain
         self._database = Database(Path(path), durability)
         self._writer = Writer(self._database)
         self._readers = Readers(self._database)
@@ -138,7 +144,9 @@ class SQLiteBackend:
         return await self._readers.read(queries.counts)
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
-        server = Server(self._database, self._writer, lease=self._lease, handle=handle, limits=limits)
+        server = Server(
+            self._database, self._writer, lease=self._lease, drain=self._drain, handle=handle, limits=limits
+        )
         self._servers.add(server)
         self._follow.set()
         try:

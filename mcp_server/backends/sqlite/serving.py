@@ -45,34 +45,57 @@ class Server:
         writer: Writer,
         *,
         lease: float,
+        drain: float,
         handle: Callable[[str], Awaitable[None]],
         limits: Limits,
     ) -> None:
         self._database, self._writer = database, writer
-        self._lease, self._handle, self._limits = lease, handle, limits
+        self._lease, self._drain, self._handle, self._limits = lease, drain, handle, limits
         self._holder = uuid4().hex
         self._calls: dict[Claim, anyio.CancelScope] = {}
         self._woken = anyio.Event()
+        self._stopping = anyio.Event()
 
     def wake(self) -> None:
         """There may be due work: something was queued or has ended, here or elsewhere."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Claim and call until cancelled, then wait for the calls."""
+        """Claim and call until cancelled; then give the calls `drain` seconds, cancel them and wait for them."""
         async with self._renewal():
             try:
-                async with anyio.create_task_group() as calls:
-                    while True:
-                        # Made before the look: what happens during the look is not missed.
-                        self._woken = anyio.Event()
-                        pause = await self._claim(calls)
-                        with anyio.move_on_after(pause):
-                            await self._woken.wait()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._work)
+                    try:
+                        await anyio.sleep_forever()
+                    finally:
+                        self._stopping.set()
             finally:
                 # Whatever is left, such as a claim that was cancelled while it was written.
                 with anyio.CancelScope(shield=True):
                     await self._released(None)
+
+    async def _work(self) -> None:
+        # Shielded, because the calls outlive the cancellation for as long as they are drained.
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as calls:
+                async with anyio.create_task_group() as claiming:
+                    claiming.start_soon(self._claim_forever, calls)
+                    await self._stopping.wait()
+                    claiming.cancel_scope.cancel()
+                with anyio.move_on_after(self._drain):
+                    while self._calls:
+                        self._woken = anyio.Event()
+                        await self._woken.wait()
+                calls.cancel_scope.cancel()
+
+    async def _claim_forever(self, calls: anyio.abc.TaskGroup) -> None:
+        while True:
+            # Made before the look: what happens during the look is not missed.
+            self._woken = anyio.Event()
+            pause = await self._claim(calls)
+            with anyio.move_on_after(pause):
+                await self._woken.wait()
 
     async def _claim(self, calls: anyio.abc.TaskGroup) -> float:
         """Start a call for every task that is due and fits; how long to sleep if nothing wakes us."""
