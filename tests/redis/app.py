@@ -1,19 +1,13 @@
-"""The application of the fleet tests, and its processes.
-
-Run as `python -m tests.redis.app replica|worker [new]`; everything else comes from
-`LONGTASKS_…` variables. With `new`, it also knows the task type `later`.
-"""
+"""The application of the fleet tests. `newer` is its next version, which also knows the task type `later`."""
 
 from __future__ import annotations
 
-import sys
+import time
 from typing import Any
 
 import anyio
 
 from mcp_server import LongTaskServer, TaskContext
-from mcp_server.cli_fleet import work
-from mcp_server.serving import serve, set_up_logging
 
 
 def make(*, new: bool = False) -> LongTaskServer:
@@ -41,6 +35,13 @@ def make(*, new: bool = False) -> LongTaskServer:
         answer = await task.ask("Go on?", {"type": "object", "properties": {"yes": {"type": "boolean"}}}, key="go")
         return bool(answer["yes"])
 
+    @server.task
+    async def stamp(times: int, pause: float, *, task: TaskContext) -> None:
+        """Emits the time, again and again."""
+        for _ in range(times):
+            await task.emit(time.time(), topic="stamp")
+            await anyio.sleep(pause)
+
     if new:
 
         @server.task
@@ -51,15 +52,5 @@ def make(*, new: bool = False) -> LongTaskServer:
     return server
 
 
-def main() -> None:
-    role, *options = sys.argv[1:]
-    server = make(new="new" in options)
-    set_up_logging(server.engine.settings.log_level)
-    if role == "worker":
-        anyio.run(work, server)
-    else:
-        anyio.run(lambda: serve(server, work="work" in options))
-
-
-if __name__ == "__main__":
-    main()
+server = make()
+newer = make(new=True)

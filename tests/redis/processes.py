@@ -17,9 +17,10 @@ from typing import Self
 import anyio
 import anyio.abc
 
-__all__ = ["Fleet", "Process", "balancer", "fleet"]
+__all__ = ["LONGTASKS", "Fleet", "Process", "balancer", "fleet"]
 
 ROOT = Path(__file__).parents[2]
+LONGTASKS = [sys.executable, "-m", "mcp_server"]
 LEASE = 2.0
 """Seconds; short, so that a takeover can be waited for."""
 
@@ -27,11 +28,10 @@ LEASE = 2.0
 class Process:
     """One replica or worker. It starts beside the test, which waits for it where it asks for `url` or `ready`."""
 
-    def __init__(self, role: str, options: Sequence[str], environment: dict[str, str], log: Path) -> None:
-        command = [sys.executable, "-m", "tests.redis.app", role, *options]
+    def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as out:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=out, stdout=out)
+            self._process = subprocess.Popen([*LONGTASKS, *command], cwd=ROOT, env=environment, stderr=out, stdout=out)
         self.pid = self._process.pid
 
     @cached_property
@@ -85,16 +85,17 @@ class Fleet:
         }
         self.processes: list[Process] = []
 
-    def replica(self, *options: str) -> Process:
-        """A server without a worker of its own; with `work`, one that has one."""
-        return self._start("replica", options)
+    def replica(self, app: str = "server") -> Process:
+        """A server that runs no tasks itself."""
+        return self.start("serve", "--no-worker", "--app", f"tests.redis.app:{app}")
 
-    def worker(self, *options: str) -> Process:
-        return self._start("worker", options)
+    def worker(self, app: str = "server") -> Process:
+        return self.start("worker", "--app", f"tests.redis.app:{app}")
 
-    def _start(self, role: str, options: Sequence[str]) -> Process:
-        log = self._directory / f"{role}-{next(self._numbers)}.log"
-        process = Process(role, options, self._environment, log)
+    def start(self, *command: str) -> Process:
+        """Any `longtasks` command."""
+        log = self._directory / f"{command[0]}-{next(self._numbers)}.log"
+        process = Process(command, self._environment, log)
         self.processes.append(process)
         return process
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 RETRY = 0.5
 """Seconds until Docket tries Redis again."""
-POLL = timedelta(milliseconds=250)
+POLL = timedelta(milliseconds=500)
 """How often Docket's worker looks up from waiting for its stream, which wakes it at once."""
 STOPPING = 5.0
 """Seconds Docket's worker gets to say goodbye to Redis."""
