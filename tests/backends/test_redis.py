@@ -5,6 +5,7 @@ The contract suite says what the backend does on a Redis that is well.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from mcp_server.errors import ConfigurationError, Conflict, Unavailable
 from mcp_server.task import Kind, Status, Task
 
 from ..contract.tasks import TYPE, create, finish, move, moved, queued
-from ..redis.server import RedisServer, redis_server
+from ..redis.server import RedisServer, free_port, redis_server
 
 PATIENCE = 20.0
 """Seconds after which something counts as never happening."""
@@ -79,6 +80,30 @@ async def test_a_wrong_password_is_a_configuration_error(server: RedisServer) ->
     with pytest.raises(ConfigurationError):
         async with RedisBackend(server.url.replace("redis://", "redis://:wrong@")):
             pass
+
+
+async def test_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    """`rediss://` checks the certificate against the authority the URL names, for every kind of connection."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    await anyio.run_process([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files])
+    with redis_server(tmp_path / "redis") as server:
+        for name, value in [("cert-file", certificate), ("key-file", key), ("ca-cert-file", certificate)]:
+            server.command("CONFIG", "SET", f"tls-{name}", str(value))
+        server.command("CONFIG", "SET", "tls-auth-clients", "no")
+        plain, port = server.port, free_port()
+        if not server.command("CONFIG", "SET", "port", "0", "tls-port", str(port)).startswith("+OK"):
+            pytest.skip("this redis-server was built without TLS")
+        assert plain != port
+        async with RedisBackend(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}") as backend:
+            task = await create(backend)
+            await serve_one(backend)
+            seen = await backend.load(task.id)
+            assert seen is not None
+            assert seen.status is Status.COMPLETED
 
 
 async def test_a_store_of_a_newer_program_is_left_alone(server: RedisServer) -> None:

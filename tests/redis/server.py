@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["RedisServer", "redis_server"]
+__all__ = ["RedisServer", "free_port", "redis_server"]
 
 START = 10.0
 """Seconds a server gets to answer."""
@@ -48,7 +48,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it and wait until it has loaded its files and answers."""
         for _ in range(5):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             if self._started_on(port):
                 self.port = port
                 return
@@ -128,7 +128,7 @@ def redis_server(directory: Path, *options: str) -> Iterator[RedisServer]:
         server.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
