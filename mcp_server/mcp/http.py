@@ -74,6 +74,9 @@ class MCPEndpoint:
         await self._limited(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, receive = await _peek(receive)
+        if body is None:
+            return  # the client hung up in the middle of its request; the SDK would log that as a failure
         # httptools keeps trailing blanks in header values, which the SDK compares exactly.
         scope = {**scope, "headers": [(name, value.strip()) for name, value in scope["headers"]]}
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -92,7 +95,6 @@ class MCPEndpoint:
         elif version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
             manager = self._managers[True, wants_json]
         else:
-            body, receive = await _peek(receive)
             opens_session = _is_initialize(body)
             if opens_session and wants_json:
                 send = _tagged(send)
@@ -109,15 +111,16 @@ def _set(scope: Scope, name: bytes, value: bytes) -> None:
     scope["headers"] = [(n, v) for n, v in scope["headers"] if n != name] + [(name, value)]
 
 
-async def _peek(receive: Receive) -> tuple[bytes, Receive]:
-    """The whole body (it has been limited and collected already), and a `receive` that gives it again."""
+async def _peek(receive: Receive) -> tuple[bytes | None, Receive]:
+    """The whole body (it has been limited and collected already; None: there is no whole), and a `receive` to match."""
     first = await receive()
     pending = [first]
 
     async def replay() -> Message:
         return pending.pop() if pending else await receive()
 
-    return first.get("body", b""), replay
+    is_whole = first["type"] == "http.request" and not first.get("more_body", False)
+    return first.get("body", b"") if is_whole else None, replay
 
 
 def _is_initialize(body: bytes) -> bool:
