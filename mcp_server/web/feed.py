@@ -49,6 +49,7 @@ class _Feed:
         self._task, self._backend = task, backend
         self._held: dict[int, Segment] = {}
         self._held_bytes = 0
+        self._is_gone = False
         self._someone_waits = False
         self._others: dict[anyio.Event, None] = {}
         """Those who wait for the one who waits on the log, in the order they came."""
@@ -60,6 +61,8 @@ class _Feed:
                 return segment
             if cursor < self.last:
                 return await self._read(cursor, min(PAGE, self.last - cursor))
+            if self._is_gone:
+                return None
             if self._someone_waits:
                 await self._wait_with_the_others()
             else:
@@ -70,7 +73,10 @@ class _Feed:
         try:
             await self._backend.wait(self._task.id, self.last)
             segment = await self._read(self.last, PAGE)
-            if segment is not None and segment.last > self.last:
+            if segment is None:
+                self._is_gone = True
+                self._wake_all()
+            elif segment.last > self.last:
                 self._hold(segment)
         except Unavailable as error:
             # The stream stays open: its readers see silence, not a false end.
@@ -98,6 +104,10 @@ class _Feed:
         if not self._someone_waits and self._others:
             next(iter(self._others)).set()
 
+    def _wake_all(self) -> None:
+        for turn in self._others:
+            turn.set()
+
     async def _read(self, cursor: int, limit: int) -> Segment | None:
         events = await self._backend.read(self._task.id, cursor, limit)
         if not events:
@@ -117,8 +127,7 @@ class _Feed:
         self.last = segment.last
         self._held[segment.after] = segment
         self._held_bytes += len(segment.data)
-        for turn in self._others:
-            turn.set()
+        self._wake_all()
         while self._held_bytes > HELD_BYTES and len(self._held) > 1:
             oldest = self._held.pop(next(iter(self._held)))
             self._held_bytes -= len(oldest.data)
