@@ -209,9 +209,19 @@ class _Followed:
         """Have `notifications/tasks` sent for as long as this runs; a server without them refuses at once."""
         wanted = SubscriptionFilter.model_validate({"taskIds": [self.task_id]})
         request = SubscriptionsListenRequest(params=SubscriptionsListenRequestParams(notifications=wanted))
-        with suppress(MCPError):
-            await self._session.send_request(request, EmptyResult)
-        self._notified = False
+        backoff = Backoff(Patience(total=None))
+        while True:
+            try:
+                await self._session.send_request(request, EmptyResult)
+            except MCPError as error:
+                if error.code not in (CONNECTION_CLOSED, REQUEST_TIMEOUT):
+                    return
+            if self._notified:
+                backoff.succeeded()
+            # Until the stream is back, polls go on; what was said meanwhile would be missed otherwise.
+            self._notified = False
+            self._news.set()
+            await backoff.pause()
 
     async def to_the_end(self, group: TaskGroup, on_state: Callback | None) -> CallToolResult:
         self._learn(await self._get())
@@ -255,7 +265,7 @@ class _Followed:
     def _learn(self, state: TaskState) -> None:
         # Notifications may overtake each other; a state never goes back.
         known = self._state
-        if known is not None and (known.status in _ENDS or state == known):
+        if known is not None and (known.status in _ENDS or state.model_copy(update={"meta": known.meta}) == known):
             return
         if known is None or state.status in _ENDS or state.last_updated_at >= known.last_updated_at:
             self._state = state

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp import Client
 from mcp.client.session import ClientRequestContext
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, TextContent
 
@@ -17,7 +20,7 @@ from client_sdk import LongTaskClient, NotFound, TaskCancelled
 from client_sdk.mcp import TasksExtension, TaskState
 from client_sdk.wire import TaskStatus
 from tests.client_sdk.foreign import ForeignTasks, foreign_server
-from tests.client_sdk.processes import ServerProcess
+from tests.client_sdk.processes import ServerProcess, serving
 from tests.client_sdk.proxy import Fault, proxying
 
 
@@ -176,6 +179,29 @@ async def test_a_task_can_be_taken_up_by_its_id(server: ServerProcess, client: L
         assert result.structured_content == {"count": 30}
         with pytest.raises(NotFound):
             await tasks.result(mcp_client.session, "no-such-task")
+
+
+async def test_a_call_outlives_the_server(tmp_path: Path) -> None:
+    """Killed and started again in the middle; it takes an HTTP transport that connects more than once."""
+    restarted: list[TaskState] = []
+
+    async def restart(state: TaskState) -> None:
+        if not restarted and "Schritt" in (state.status_message or ""):
+            restarted.append(state)
+            server.kill()
+            server.start()
+
+    with serving(tmp_path) as server:
+        async with (
+            httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(retries=8), timeout=30) as http,
+            Client(
+                streamable_http_client(f"{server.url}/mcp", http_client=http),
+                extensions=[TasksExtension(on_state=restart)],
+            ) as client,
+        ):
+            result = await client.call_tool("burst", {"count": 20, "pause": 0.05})
+    assert result.structured_content == {"count": 20}
+    assert restarted
 
 
 async def test_many_calls_at_once_share_a_client(server: ServerProcess) -> None:
