@@ -13,6 +13,7 @@ from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, Implementation, TextContent
 
+from mcp_server.mcp import beat
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, Modern
 
@@ -60,6 +61,24 @@ async def test_a_caller_with_a_progress_token_is_kept_posted_and_gets_the_result
     assert told[0][0] == pytest.approx(42.857, abs=0.01)
     assert (told[0][1] or "").startswith("43 % · page 12 of 28")
     assert [progress for progress, _ in told] == sorted({progress for progress, _ in told})
+
+
+async def test_silence_is_broken_by_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that reports nothing still has its caller's clock reset, with values that grow as MCP wants them to."""
+    monkeypatch.setattr(beat, "INTERVAL", 0.05)
+    monkeypatch.setattr(beat, "PAUSE", 0.01)
+    told: list[float] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(progress)
+        if len(told) == 5:
+            served.gate.open()
+
+    async with Client(served.url, mode="legacy") as client:
+        with anyio.fail_after(30):
+            await client.call_tool("gated", {}, progress_callback=on_progress)
+    assert len(told) >= 5
+    assert told == sorted(set(told))
 
 
 @MODES

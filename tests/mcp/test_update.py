@@ -45,7 +45,7 @@ async def test_answers_nobody_waits_for_are_ignored(served: Served) -> None:
         ({"ignored": True}, "responses.go.action"),
         ({"action": "timeout"}, "responses.go.action"),
         ("yes", "responses.go"),
-        ({"action": "accept"}, "responses.go.content.confirm"),
+        ({"action": "accept"}, "responses.go.content"),
         ({"action": "accept", "content": {"confirm": "yes"}}, "responses.go.content.confirm"),
         ({"action": "accept", "content": [True]}, "responses.go.content"),
     ],
