@@ -23,9 +23,8 @@ from datetime import timedelta
 import anyio
 from docket import CurrentExecution, Docket, Execution, Worker
 from docket.dependencies import Dependency
-from redis.exceptions import RedisError
 
-from .connection import error_meaning
+from .connection import TROUBLE, error_meaning
 
 __all__ = ["Carrying", "pool_name"]
 
@@ -89,7 +88,7 @@ class Carrying:
             return False
         try:
             await self._docket.add("carry", key=token)(task_id)
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             if error_meaning(error) is None:
                 raise
             return False

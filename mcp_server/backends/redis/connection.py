@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -40,7 +40,7 @@ from redis.retry import Retry
 from ...errors import ConfigurationError, Unavailable
 from .scripts import Script
 
-__all__ = ["SCHEMES", "Connection", "Outage", "SyncConnection", "error_meaning", "refuses_us", "shown"]
+__all__ = ["SCHEMES", "TROUBLE", "Connection", "Outage", "SyncConnection", "error_meaning", "refuses_us", "shown"]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
@@ -52,6 +52,8 @@ CONNECTIONS = 64
 PAUSES = (0.02, 0.2)
 """Seconds before a repeatable command is tried again."""
 
+TROUBLE = (RedisError, RedisClusterException, OSError, RuntimeError)
+"""Whatever a client may raise; `error_meaning` says which of it is an outage."""
 _STALE = (ConnectionError, RedisClusterException)
 _LOST = (*_STALE, TimeoutError, OSError)
 _REFUSED = (AuthenticationError, NoPermissionError, OutOfMemoryError, ReadOnlyError, ClusterError)
@@ -67,6 +69,11 @@ def shown(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
+def _is_stale(error: BaseException) -> bool:
+    """Whether only the connection was lost. uvloop says so of one that closed under a write in a way of its own."""
+    return isinstance(error, _STALE) or (isinstance(error, RuntimeError) and "handler is closed" in str(error))
+
+
 def error_meaning(error: BaseException) -> Unavailable | None:
     """`Unavailable` if the same command may succeed later, None if it is a mistake of ours."""
     word = _NOT_NOW.search(str(error)) if isinstance(error, RedisError) else None
@@ -76,7 +83,7 @@ def error_meaning(error: BaseException) -> Unavailable | None:
         return Unavailable("A newer version upgraded this store; this process has to be replaced")
     if word or isinstance(error, _REFUSED):
         return Unavailable(f"Redis refuses: {error}")
-    if isinstance(error, _LOST):
+    if isinstance(error, _LOST) or _is_stale(error):
         return Unavailable(f"Redis does not answer: {error}")
     return None
 
@@ -90,7 +97,7 @@ def refuses_us(error: Unavailable) -> bool:
 def _meant() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except TROUBLE as error:
         meaning = error_meaning(error)
         if meaning is None:
             raise
@@ -157,7 +164,7 @@ class Connection:
 
     async def aclose(self) -> None:
         # What is wrong with a connection does not matter any more.
-        with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT), suppress(RedisError, OSError):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CONNECT), suppress(*TROUBLE):
             await self._client.aclose()
 
     async def command(self, *command: Any, repeat: bool = True) -> Any:
@@ -166,15 +173,7 @@ class Connection:
         Raises:
             Unavailable: there is no telling whether it was done.
         """
-        for pause in PAUSES if repeat else ():
-            try:
-                return await self._client.execute_command(*command)
-            except _STALE:
-                await anyio.sleep(pause)
-            except RedisError as error:
-                raise error_meaning(error) or error from error
-        with _meant():
-            return await self._client.execute_command(*command)
+        return await self._sent(lambda: self._client.execute_command(*command), repeat=repeat)
 
     async def run(self, script: Script, root: str, *arguments: Any, repeat: bool = True) -> Any:
         """Run a script; atomic."""
@@ -185,17 +184,27 @@ class Connection:
 
     async def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Send commands that only read, together; their answers. Not atomic."""
-        for pause in (*PAUSES, None):
+
+        async def send() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return list(await pipeline.execute())
+
+        answers: list[Any] = await self._sent(send, repeat=True)
+        return answers
+
+    async def _sent(self, send: Callable[[], Awaitable[Any]], *, repeat: bool) -> Any:
+        for pause in PAUSES if repeat else ():
             try:
-                async with self._client.pipeline(transaction=False) as pipeline:
-                    for command in commands:
-                        pipeline.execute_command(*command)
-                    return list(await pipeline.execute())
-            except (RedisError, OSError) as error:
-                if pause is None or not isinstance(error, _STALE):
-                    raise error_meaning(error) or error from error
-                await anyio.sleep(pause)
-        raise AssertionError("unreachable")
+                with _meant():
+                    return await send()
+            except Unavailable as error:
+                if error.__cause__ is None or not _is_stale(error.__cause__):
+                    raise
+            await anyio.sleep(pause)
+        with _meant():
+            return await send()
 
     async def pubsub_client(self) -> redis.asyncio.Redis:
         """A client of its own for one subscriber; reads on it may take forever."""

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from redis.exceptions import RedisError
 
 from ...errors import Unavailable
-from .connection import Connection, Outage
+from .connection import TROUBLE, Connection, Outage, error_meaning
 
 __all__ = ["GONE", "Watching"]
 
@@ -135,7 +134,7 @@ class Watching:
         if self._pubsub is None or not task_ids:
             return
         # The reader meets the same error and opens a new connection.
-        with suppress(RedisError, OSError):
+        with suppress(*TROUBLE):
             await getattr(self._pubsub, verb)(*(self._events + task_id for task_id in task_ids))
 
     async def run(self) -> None:
@@ -155,7 +154,9 @@ class Watching:
                     self._on_work()
                     retry = 0.05
                     await self._listen(pubsub)
-            except (RedisError, OSError) as error:
+            except TROUBLE as error:
+                if error_meaning(error) is None:
+                    raise
                 outage.met(error)
             finally:
                 self._pubsub = None
