@@ -87,7 +87,7 @@ class LongTaskServer(MCPServer[Any]):
         self._user_lifespan = lifespan
         self._state: Any = {}
         self._is_running = False
-        self._endpoint: MCPEndpoint | None = None
+        self._closed_endpoint: MCPEndpoint | None = None
         self._feeds: Feeds | None = None
         mcp.setdefault("version", package_version())
         self._offers_task_tools = chosen.task_tools == "on"
@@ -204,19 +204,25 @@ class LongTaskServer(MCPServer[Any]):
             return
         self._is_running = True
         try:
-            async with self._entered_state(), self.engine.run(work=work):
-                if self._endpoint is None:
-                    yield self
-                else:
-                    async with self._endpoint.run():
-                        yield self
+            async with self._entered_state(), self.engine.run(work=work), self._open_endpoint():
+                yield self
         finally:
             self._is_running = False
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
         """`running` in the form ASGI frameworks want it: `FastAPI(lifespan=server.lifespan)`."""
-        async with self.running():
+        async with self.running(), self._open_endpoint():
+            yield
+
+    @asynccontextmanager
+    async def _open_endpoint(self) -> AsyncIterator[None]:
+        # The HTTP application may be made before or after the server began to run.
+        endpoint, self._closed_endpoint = self._closed_endpoint, None
+        if endpoint is None:
+            yield
+            return
+        async with endpoint.run():
             yield
 
     @asynccontextmanager
@@ -256,7 +262,7 @@ class LongTaskServer(MCPServer[Any]):
         security = _security(settings)
         sdk = self.streamable_http_app(transport_security=security)
         server = self.session_manager.app
-        self._endpoint = MCPEndpoint(
+        self._closed_endpoint = endpoint = MCPEndpoint(
             server,
             security=security,
             max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes),
@@ -265,7 +271,7 @@ class LongTaskServer(MCPServer[Any]):
         )
         self._feeds = Feeds(self.engine.backend, settings.heartbeat)
         guarded: list[BaseRoute] = [
-            Route("/mcp", endpoint=self._endpoint),
+            Route("/mcp", endpoint=endpoint),
             *progress_routes(self.engine, self._feeds, owner=_owner),
         ]
         return Starlette(
