@@ -88,6 +88,8 @@ class Settings:
         host_rows(self.host_waits)
         if self.task_tools not in ("on", "off"):
             raise ConfigurationError(f"task_tools must be 'on' or 'off', got {self.task_tools!r}")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise ConfigurationError(f"log_level must be debug, info, warning or error, got {self.log_level!r}")
         if self.durability not in ("full", "normal"):
             raise ConfigurationError(f"durability must be 'full' or 'normal', got {self.durability!r}")
 
