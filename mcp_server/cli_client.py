@@ -73,7 +73,8 @@ def watch(
             await handle.show(out)
             return
         async for event in handle.events():
-            print(to_json(event).decode(), flush=True)
+            line = {"id": event.number, "event": event.event, "data": event.data}
+            print(to_json(line).decode(), flush=True)
 
     _with_client(url, token, go)
 
