@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mcp_server import ConfigurationError
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, TASKS, Modern, Refused
+from tests.mcp.task_types import add_task_types
 from tests.mcp.tasks_schema import CREATED, valid
+from tests.server.serving import make_server, serve
 
 
 async def test_a_declared_call_is_answered_with_a_flat_task(served: Served) -> None:
@@ -170,3 +174,51 @@ async def test_a_client_that_cannot_ask_gets_its_task_at_once(served: Served) ->
     created = valid(await caller.call("asks_first"), CREATED)
     waiting = await served.modern.until(created["taskId"], "input_required")
     assert set(waiting["inputRequests"]) == {"who"}
+
+
+async def test_replicas_with_one_key_answer_each_others_rounds(tmp_path: Path) -> None:
+    """What one process asked may be answered to another, if they share the secret; else the round is refused."""
+    key = "a secret that all replicas share!"
+    replicas = [make_server(tmp_path, request_state_key=keys) for keys in (key, f"{'n' * 32},{key}")]
+    stranger = make_server(tmp_path)
+    for server in (*replicas, stranger):
+        add_task_types(server)
+    async with serve(replicas[0]) as a, serve(replicas[1]) as b, serve(stranger) as c:
+        asked = await Modern(a.http).call("asks_first")
+        answers = {
+            "who": {"action": "accept", "content": {"name": "Alice"}},
+            "go": {"action": "accept", "content": {"confirm": True}},
+        }
+        second = {"inputResponses": answers, "requestState": asked["requestState"]}
+        with pytest.raises(Refused) as refused:
+            await Modern(c.http).call("asks_first", **second)
+        assert refused.value.code == -32602
+        valid(await Modern(b.http).call("asks_first", **second), CREATED)
+
+
+def test_a_key_that_is_too_short_is_a_clear_error(tmp_path: Path) -> None:
+    """The server does not start with a secret that protects nothing, and says how long it has to be."""
+    with pytest.raises(ConfigurationError, match=r"request_state_key: .*32 bytes"):
+        make_server(tmp_path, request_state_key="short")
+
+
+async def test_task_types_need_not_be_tools(tmp_path: Path) -> None:
+    """With `task_tools` off only the tools for tasks are offered, and calls of others find nothing."""
+    server = make_server(tmp_path, task_tools="off")
+    add_task_types(server)
+    async with serve(server) as bare:
+        tools = {tool["name"] for tool in (await Modern(bare.http).request("tools/list", {}))["tools"]}
+        assert "start_long_task" in tools
+        assert "gated" not in tools
+        assert (await Modern(bare.http).call("gated"))["isError"] is True
+        assert (await bare.call("start_long_task", task_type="text"))["status"] == "success"
+
+
+def test_a_task_type_cannot_take_the_name_of_a_tool_of_ours(tmp_path: Path) -> None:
+    """It would hide one of the tools for tasks."""
+    server = make_server(tmp_path)
+    with pytest.raises(ValueError, match="another name"):
+
+        @server.task
+        def cancel_task() -> None:
+            """Not ours."""
