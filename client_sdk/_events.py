@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -53,6 +53,7 @@ class _Event:
 class ProgressEvent(_Event):
     """How far the task is. The last of a completed task has status `completed`, 100 percent and no number."""
 
+    name: ClassVar[str] = "progress"
     data: Progress
 
 
@@ -60,6 +61,7 @@ class ProgressEvent(_Event):
 class StatusEvent(_Event):
     """Something other than progress happened; `data.reason` is what."""
 
+    name: ClassVar[str] = "status"
     data: StatusData
 
 
@@ -67,6 +69,7 @@ class StatusEvent(_Event):
 class OutputEvent(_Event):
     """A partial result, a piece of text, a log line: what the task emitted."""
 
+    name: ClassVar[str] = "output"
     data: OutputData
 
 
@@ -74,6 +77,7 @@ class OutputEvent(_Event):
 class InputRequiredEvent(_Event):
     """The task asks; `data.input_requests` are the questions open now. Answer with `handle.answer`."""
 
+    name: ClassVar[str] = "input_required"
     data: InputRequiredData
 
 
@@ -81,6 +85,7 @@ class InputRequiredEvent(_Event):
 class GapEvent(_Event):
     """Events between the cursor and `data.first_event_id` are no longer kept; `data.snapshot` sums them up."""
 
+    name: ClassVar[str] = "gap"
     data: GapData
 
 
@@ -88,6 +93,7 @@ class GapEvent(_Event):
 class DoneEvent(_Event):
     """The end of a completed or cancelled task."""
 
+    name: ClassVar[str] = "done"
     data: DoneData
 
 
@@ -95,6 +101,7 @@ class DoneEvent(_Event):
 class ErrorEvent(_Event):
     """The end of a failed task."""
 
+    name: ClassVar[str] = "error"
     data: ErrorData
 
 

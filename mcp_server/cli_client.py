@@ -73,7 +73,7 @@ def watch(
             await handle.show(out)
             return
         async for event in handle.events():
-            line = {"id": event.number, "event": event.event, "data": event.data}
+            line = {"id": event.number, "event": event.name, "data": event.data}
             print(to_json(line).decode(), flush=True)
 
     _with_client(url, token, go)
