@@ -19,7 +19,7 @@ import anyio
 from ._backoff import Backoff, Patience
 from ._connection import AnswerLost, Connection
 from .errors import NotReady, TryLater
-from .wire import TERMINAL_STATUSES, ProgressReply, Snapshot
+from .wire import TERMINAL_STATUSES, ProgressReply, Snapshot, TaskStatus
 
 __all__ = ["Callback", "call_back", "snapshots"]
 
@@ -29,6 +29,7 @@ Callback = Callable[[Any], Awaitable[None] | None]
 _LONGEST_WAIT = 110.0
 """Seconds; what a server grants by default."""
 _LEAST_WAIT = 10.0
+_ANSWER_GRACE = 2.0
 _FIRST_PACE, _LAST_PACE, _SLOWER = 1.0, 25.0, 1.5
 
 
@@ -60,40 +61,41 @@ async def snapshots(
         NotFound, Refused: as the server says.
         TryLater: the server stayed away for longer than the patience.
     """
-    asking = _Asking(connection, operation_id, patience)
     deadline = math.inf if timeout is None else anyio.current_time() + timeout
+    asking = _Asking(connection, operation_id, patience, deadline)
     last: ProgressReply | None = None
-    while True:
+    while last is None or anyio.current_time() < deadline:
         asked_at, before = anyio.current_time(), last
-        with anyio.CancelScope(deadline=deadline) as scope:
+        # The server is asked for an answer by the deadline; it gets a little longer to give it.
+        with anyio.CancelScope(deadline=deadline + _ANSWER_GRACE):
             if interval is not None or (prompt and before is None):
                 last = await asking.ask(wait=0.0)
-            elif prompt and before is not None:
+            elif before is not None and before.status is TaskStatus.INPUT_REQUIRED:
+                # Until that is answered, a server asked for the end would answer at once.
+                last = await asking.ask(since=before.last_event_id)
+            elif before is not None and prompt:
                 last = await asking.for_change(before)
             else:
                 last = await asking.ask()
-        if scope.cancelled_caught or last is None:
+        if last is None:
             break
         if before is None or last.last_event_id != before.last_event_id:
             yield last
         if last.status in TERMINAL_STATUSES:
             return
-        with anyio.CancelScope(deadline=deadline) as scope:
+        with anyio.CancelScope(deadline=deadline):
             if interval is not None:
                 await anyio.sleep(interval)
             elif before is not None and anyio.current_time() - asked_at < _FIRST_PACE:
-                # The task asks something, reports in a burst, or the server does not wait.
-                await anyio.sleep(_FIRST_PACE)
-        if scope.cancelled_caught:
-            break
+                await anyio.sleep(_FIRST_PACE)  # it reports in a burst, or the server does not wait
     raise NotReady(f"Not over after {timeout} s", operation_id=operation_id, snapshot=last)
 
 
 class _Asking:
     """The requests of one poll, and what their answers taught about how to ask."""
 
-    def __init__(self, connection: Connection, operation_id: str, patience: Patience) -> None:
-        self._connection, self._operation_id = connection, operation_id
+    def __init__(self, connection: Connection, operation_id: str, patience: Patience, deadline: float) -> None:
+        self._connection, self._operation_id, self._deadline = connection, operation_id, deadline
         self._backoff = Backoff(patience)
         self._longest_wait = _LONGEST_WAIT
         self._pace, self._often = _FIRST_PACE, False
@@ -122,7 +124,7 @@ class _Asking:
             since: any event after this number is worth an answer as well.
         """
         while True:
-            seconds = self._longest_wait if wait is None else wait
+            seconds = max(0.0, min(self._longest_wait if wait is None else wait, self._deadline - anyio.current_time()))
             arguments = {"operation_id": self._operation_id, "wait_seconds": seconds, "since": since}
             try:
                 reply = await self._connection.call(
