@@ -25,7 +25,7 @@ __all__ = ["LEASE", "PATIENCE", "ServerProcess", "serving"]
 LISTENING = re.compile(r"longtasks \S+ listening on (http://\S+)")
 LEASE = 1.0
 """Seconds; short, so that a takeover can be waited for."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which something counts as never happening."""
 
 FORKS = multiprocessing.get_context("forkserver")
