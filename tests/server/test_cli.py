@@ -1,0 +1,168 @@
+"""The `longtasks` command: what it prints, where it reads its settings, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from client_sdk import wire
+
+from .commands import Ended, command
+from .serving import Caller, serve
+from .stock import stock_server
+
+
+def complaint(ended: Ended, code: int) -> str:
+    """The one line a command that goes wrong says."""
+    assert (ended.code, ended.out) == (code, ""), ended
+    (line,) = ended.err.splitlines()
+    assert line.startswith("longtasks: ")
+    return line
+
+
+# Wrong use and configuration.
+
+
+async def test_a_server_that_cannot_start_says_why_in_one_line(tmp_path: Path) -> None:
+    """And exits with 2; every line names what was wrong."""
+    (tmp_path / "text.db").write_text("this is no database, and long enough not to be taken for an empty one. " * 20)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE things (a)")
+        other.commit()
+    (tmp_path / "app.py").write_text("thing = 3\ndef broken():\n    return 4\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        cases: list[tuple[list[str], dict[str, str], str]] = [
+            (["--backend", "mysql://x"], {}, "unknown backend 'mysql://x'"),
+            (["--backend", "sqlite:///"], {}, "names no file"),
+            (["--backend", "sqlite:///no/such/folder/x.db"], {}, "does not exist"),
+            (["--backend", "sqlite:///text.db"], {}, "text.db"),
+            (["--backend", "sqlite:///other.db"], {}, "belongs to another program"),
+            (["--backend", "sqlite:///."], {}, "is a directory"),
+            (["--port", port], {}, f"127.0.0.1:{port}"),
+            (["--port", "70000"], {}, "70000"),
+            (["--host", "no.such.host.invalid"], {}, "no.such.host.invalid"),
+            (["--app", "nothing"], {}, "must be module:attribute"),
+            (["--app", "no_such_module:server"], {}, "there is no module 'no_such_module'"),
+            (["--app", "app:server"], {}, "app has no 'server'"),
+            (["--app", "app:thing"], {}, "is a int, not a LongTaskServer"),
+            (["--app", "app:broken"], {}, "is a int, not a LongTaskServer"),
+            ([], {"LONGTASKS_PORT": "many"}, "LONGTASKS_PORT must be a number, got 'many'"),
+            ([], {"LONGTASKS_LEASE": "-1"}, "lease must be above 0"),
+            ([], {"LONGTASKS_DURABILITY": "some"}, "durability must be"),
+            (["--log-level", "loud"], {}, "loud"),
+        ]
+        for arguments, environment, said in cases:
+            ended = await command(tmp_path, "serve", *arguments, **{"LONGTASKS_PORT": "0", **environment})
+            assert said in complaint(ended, 2), ended
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["no_such_command"], ["serve", "--port", "x"], ["run"]])
+async def test_wrong_use_is_told_from_failure(tmp_path: Path, arguments: list[str]) -> None:
+    """Exit code 2, and no traceback."""
+    ended = await command(tmp_path, *arguments)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert ended.err
+
+
+async def test_help_and_version_are_there(tmp_path: Path) -> None:
+    """For people; every command is in the help."""
+    ended = await command(tmp_path, "--help")
+    for name in ("serve", "stdio", "demo", "run", "watch", "list", "result", "cancel"):
+        assert name in ended.out
+    version = await command(tmp_path, "--version")
+    assert (version.code, version.err) == (0, "")
+    assert version.out.strip()
+
+
+# Talking to a server.
+
+
+@pytest.fixture
+async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
+    (tmp_path / "server").mkdir()
+    async with serve(stock_server(tmp_path / "server")) as caller:
+        yield caller
+
+
+async def test_a_task_is_run_and_its_result_printed(caller: Caller, tmp_path: Path) -> None:
+    """Plain lines where there is no terminal; with --json nothing but the snapshot on standard output."""
+    plain = await command(tmp_path, "run", "counts", "--arg", "n=3", "--url", caller.url)
+    assert plain.code == 0, plain
+    assert plain.out.splitlines()[-1] == "3"
+    assert "step 3" in plain.out
+    as_json = await command(tmp_path, "run", "counts", "--arg", "n=3", "--json", LONGTASKS_URL=caller.url)
+    shown = json.loads(as_json.out)
+    assert (as_json.code, shown["status"], shown["output"]) == (0, "completed", 3)
+    assert set(shown) >= set(wire.Snapshot.model_fields)
+
+
+async def test_a_task_is_watched_listed_and_its_result_fetched(caller: Caller, tmp_path: Path) -> None:
+    """By its id, from any shell."""
+    operation_id = await caller.start("counts", {"n": 2})
+    watched = await command(tmp_path, "watch", operation_id, "--json", "--url", caller.url)
+    lines = [json.loads(line) for line in watched.out.splitlines()]
+    assert [(line["id"], line["event"]) for line in lines] == [
+        (1, "status"), (2, "status"), (3, "progress"), (4, "progress"), (None, "progress"), (5, "done"),
+    ]  # fmt: skip
+    assert lines[-1]["data"]["status"] == "completed"
+    listed = await command(tmp_path, "list", "--url", caller.url)
+    assert operation_id in listed.out
+    assert "completed" in listed.out
+    found = json.loads((await command(tmp_path, "list", "--json", "--status", "completed", "--url", caller.url)).out)
+    assert [task["operation_id"] for task in found["operations"]] == [operation_id]
+    result = await command(tmp_path, "result", operation_id, "--url", caller.url)
+    assert (result.code, result.out.strip()) == (0, "2")
+
+
+async def test_a_task_is_cancelled(caller: Caller, tmp_path: Path) -> None:
+    """The answer says what became of it."""
+    operation_id = await caller.start("counts", {"n": 1, "gate": "never opened"})
+    async with caller.stream(operation_id) as stream:
+        await stream.until("progress")
+    ended = await command(tmp_path, "cancel", operation_id, "--reason", "enough", "--url", caller.url)
+    assert (ended.code, ended.out.strip()) == (0, "cancelled")
+    again = await command(tmp_path, "cancel", operation_id, "--url", caller.url)
+    assert again.out.strip() == "already cancelled"
+    assert (await caller.frames(operation_id))[-1].data["reason"] == "enough"
+
+
+async def test_what_goes_wrong_is_one_line_and_an_exit_code(caller: Caller, tmp_path: Path) -> None:
+    """1 when the task or the request failed, 3 when there is no server."""
+    url = ("--url", caller.url)
+    failed = await command(tmp_path, "run", "fails", "--arg", "message=no such page", *url)
+    assert (failed.code, "no such page" in failed.err, "Traceback" in failed.err) == (1, True, False)
+    assert "no_such" in complaint(await command(tmp_path, "run", "no_such", *url), 1)
+    assert "n" in complaint(await command(tmp_path, "run", "counts", "--arg", "n=many", *url), 1)
+    for name in ("watch", "result", "cancel"):
+        assert "unknown" in complaint(await command(tmp_path, name, "unknown", *url), 1)
+    wrong = await command(tmp_path, "run", "counts", "--arg", "n", *url)
+    assert wrong.code == 2
+    assert "name=value" in wrong.err
+
+
+async def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """With its address and exit code 3."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    ended = await command(tmp_path, "list", "--url", url)
+    assert ended.code == 3
+    assert "Traceback" not in ended.err
+
+
+async def test_the_demo_runs_a_task_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The first thing a newcomer sees: a server, a task, its progress, its result."""
+    ended = await command(tmp_path, "demo", "--duration", "0.1", "--steps", "4")
+    assert ended.code == 0, ended
+    assert "Processing step 2/4 - data_analysis" in ended.out
+    assert "Completed 4 steps successfully" in ended.out
+    assert '"task_type": "data_analysis"' in ended.out
+    assert os.listdir(tmp_path) == []
