@@ -14,7 +14,6 @@ import typer.main
 
 from client_sdk.wire import ErrorCode
 from mcp_server.cli import app
-from mcp_server.mcp.waiting import HOSTS
 from mcp_server.registry import Policy
 from mcp_server.settings import Settings
 from tests.docs_checks.pages import PAGES, ROOT
@@ -81,12 +80,6 @@ def _variables(option: Any) -> list[str]:
 def test_an_error_code_is_documented(code: ErrorCode) -> None:
     """Each `error_code` of a tool call has its row in the protocol page."""
     assert f"| `{code.value}` |" in page("protocol.md")
-
-
-def test_the_table_of_agent_hosts_is_the_one_in_force() -> None:
-    """The page on MCP clients lists each known host with the seconds it is held, and no other."""
-    shown = dict(re.findall(r"^\| `([^`]+)` \| (\d+) s \|$", page("mcp-clients.md"), re.MULTILINE))
-    assert {name: float(seconds) for name, seconds in shown.items()} == HOSTS
 
 
 def codes_in_the_source() -> Iterator[str]:
