@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from client_sdk import (
@@ -24,6 +25,7 @@ from client_sdk import (
 )
 from mcp_server import LongTaskServer, Settings, SyncTaskContext, TaskContext, TaskError
 from mcp_server.serving import listening
+from tests.server.serving import serve
 
 server = LongTaskServer("guide")
 
@@ -172,3 +174,43 @@ async def test_10_the_same_key_never_starts_a_second_task(client: LongTaskClient
     one = await client.start("add", {"a": 1, "b": 1}, idempotency_key="monday")
     other = await client.start("add", {"a": 1, "b": 1}, idempotency_key="monday")
     assert one.id == other.id
+
+
+@server.task
+async def in_two_lives(*, task: TaskContext) -> str:
+    if task.state is None:
+        await task.checkpoint("the first half")
+        await task.report(50)
+        await anyio.sleep_forever()
+    return f"went on from {task.state}"
+
+
+async def test_11_a_task_outlives_its_server(tmp_path: Path) -> None:
+    """A server that stops gives its tasks back; the next one on the same file goes on, and the id is all it takes."""
+    settings = Settings(backend=f"sqlite:///{tmp_path / 'guide.db'}", port=0, drain_grace=0.0)
+    server.configure(settings)
+    async with listening(server) as url, LongTaskClient(url) as client:
+        handle = await client.start("in_two_lives")
+        async for event in handle.events():
+            if isinstance(event, ProgressEvent):
+                break
+    server.configure(settings)
+    async with listening(server) as url, LongTaskClient(url) as client:
+        assert await client.task(handle.id).result() == "went on from the first half"
+
+
+async def test_12_the_server_can_be_part_of_another_application(tmp_path: Path) -> None:
+    """Mounted under any path; the outer application runs it, and may use the engine itself."""
+    server.configure(Settings(backend=f"sqlite:///{tmp_path / 'guide.db'}"))
+    app = FastAPI(lifespan=server.lifespan)
+    app.mount("/tasks", server.http_app())
+
+    @app.get("/sum/{a}/{b}")
+    async def sum_of(a: int, b: int) -> int:
+        task = await server.engine.start("add", {"a": a, "b": b})
+        output: int = (await server.engine.wait(task, 10)).output
+        return output
+
+    async with serve(app) as caller, LongTaskClient(f"{caller.url}/tasks") as client:
+        assert (await caller.http.get("/sum/2/3")).json() == 5
+        assert await (await client.start("add", {"a": 4, "b": 5})).result() == 9
