@@ -1,6 +1,6 @@
 """Measures what docs/benchmarks.md reports. Ratios are taken within one run, because machines differ and are noisy.
 
-Usage: python tests/benchmarks/run.py [starts latency events readers idle replay poll]
+Usage: python -m tests.benchmarks.run [starts latency events readers idle replay poll]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from load import Connection, connect, get, post, rate, server
+from .load import Connection, connect, get, post, rate, server
 
 ROUNDS = 3
 
