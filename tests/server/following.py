@@ -13,7 +13,7 @@ from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.registry import Registry
 from mcp_server.task import Event, Kind, Task
 
-__all__ = ["ended", "kinds", "log", "make_engine", "outputs", "reached", "run", "task_type"]
+__all__ = ["add_nothing", "ended", "kinds", "log", "make_engine", "outputs", "reached", "run", "task_type"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,6 +32,15 @@ def task_type(engine: Engine, **options: Any) -> Callable[[Function], Function]:
     """Register a function with the engine, as `LongTaskServer.task` does."""
     decorator: Callable[[Function], Function] = engine.registry.task(**options)
     return decorator
+
+
+def add_nothing(engine: Engine, name: str = "work") -> None:
+    """A task type that takes anything and is done at once."""
+
+    async def work(a: Any = None, b: Any = None) -> Any:
+        return a
+
+    task_type(engine, name=name)(work)
 
 
 async def reached(engine: Engine, task: Task, condition: Callable[[Task], bool]) -> Task:
