@@ -12,9 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from mcp_server import Engine, SyncTaskContext, TaskContext
-from mcp_server.errors import (
-    LimitExceeded,
-)
+from mcp_server.errors import LimitExceeded
 from mcp_server.task import Kind, Status, Task, advance
 
 from .following import add_nothing, ended, log, make_engine, reached, run, task_type
