@@ -23,7 +23,8 @@ class Patience:
     """How a client bears with a server that does not answer. All in seconds.
 
     Args:
-        total: how long the server may stay away before the caller hears of it (None: forever).
+        total: how long the server may stay away, from the first failure on, before the caller
+            hears of it (None: forever).
         longest: bound of a single wait.
     """
 
@@ -37,19 +38,20 @@ class Backoff:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._failures = 0
-        self._heard_at = time.monotonic()
+        self._failing_since: float | None = None
         self.base = 1.0
         """Scale of the first wait; a stream sets it to what the server's `retry` says."""
 
     def succeeded(self) -> None:
         """The server was heard: the next failure is the first again."""
-        self._failures = 0
-        self._heard_at = time.monotonic()
+        self._failures, self._failing_since = 0, None
 
     async def pause(self, at_least: float | None = None) -> bool:
         """Wait before the next attempt; False, at once, if patience has run out."""
-        total = self._patience.total
-        if total is not None and time.monotonic() - self._heard_at >= total:
+        now, total = time.monotonic(), self._patience.total
+        if self._failing_since is None:
+            self._failing_since = now
+        elif total is not None and now - self._failing_since >= total:
             return False
         bound = min(self._patience.longest, max(self.base, _LEAST_BASE) * 2 ** min(self._failures, 16))
         self._failures += 1

@@ -17,7 +17,8 @@ import httpx2
 
 from ._backoff import Patience
 from ._connection import Connection
-from ._handle import Following, OpenStreams, TaskHandle
+from ._following import Following, OpenStreams
+from ._handle import TaskHandle
 from ._journal import Journal
 from .errors import LongTaskClientError, NotFound
 from .wire import (

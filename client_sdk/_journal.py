@@ -28,7 +28,7 @@ __all__ = ["Entry", "Journal"]
 class Entry(BaseModel):
     """What is kept of one task."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     base_url: str
     task_type: str | None
@@ -37,7 +37,7 @@ class Entry(BaseModel):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     tasks: dict[str, Entry] = {}

@@ -56,13 +56,15 @@ class Proxy:
 
     upstream_port: int
     plan: Plan = lambda request: PASS
+    prefix: str = ""
+    """A path under which the server is mounted here, such as `/tools`."""
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     """Every request that came, in order."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     @property
     def streams(self) -> int:
@@ -93,6 +95,7 @@ class Proxy:
         lines = [line for line in request.head.split("\r\n") if not line.lower().startswith("connection:")]
         if fault.forget:
             lines = [line for line in lines if not line.lower().startswith("last-event-id:")]
+        lines[0] = lines[0].replace(f" {self.prefix}/", " /", 1)
         lines.insert(1, "Connection: close")
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self.upstream_port)
         upstream_writer.write("\r\n".join(lines).encode("latin-1"))

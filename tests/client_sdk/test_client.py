@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import httpx2
 import pytest
 
 from client_sdk import (
@@ -248,3 +249,27 @@ async def test_a_gateway_that_answers_for_the_server_means_later(server: ServerP
     async with proxying(server.port, lambda request: Fault(status=503)) as proxy, LongTaskClient(proxy.url) as client:
         with pytest.raises(Unavailable):
             await client.task("x").status()
+
+
+async def test_a_server_under_a_path_is_reached_with_a_token(server: ServerProcess) -> None:
+    """Every request goes there and carries it."""
+    async with proxying(server.port) as proxy:
+        proxy.prefix = "/tools"
+        async with LongTaskClient(f"{proxy.url}/", token="secret") as client:
+            handle = await client.start("burst", {"count": 1})
+            assert len([event async for event in handle.events()]) > 0
+            assert await handle.result() == {"count": 1}
+            await client.health()
+    assert len(proxy.requests) >= 4
+    for request in proxy.requests:
+        assert request.head.split(" ")[1].startswith("/tools/")
+        assert "authorization: bearer secret" in request.head.lower()
+
+
+async def test_an_http_client_of_the_callers_own_is_used_and_left_open(server: ServerProcess) -> None:
+    """For TLS settings, proxies and headers the client knows nothing of."""
+    async with httpx2.AsyncClient(headers={"X-Mine": "yes"}) as http, proxying(server.port) as proxy:
+        async with LongTaskClient(proxy.url, http=http) as client:
+            await client.health()
+        assert not http.is_closed
+        assert "x-mine: yes" in proxy.requests[0].head.lower()

@@ -213,6 +213,17 @@ async def test_patience_runs_out(proxy: Proxy, finished: str) -> None:
     assert caught.value.cursor == handle.cursor > 0
 
 
+async def test_a_slow_reader_is_not_taken_for_an_absent_server(proxy: Proxy, finished: str) -> None:
+    """Patience counts from the first failure, not from when the reader last asked."""
+    proxy.plan = lambda request: Fault(cut=700)
+    async with to(proxy, patience=0.2) as client:
+        stream = client.task(finished).events()
+        for number in range(1, 6):
+            event = await anext(stream)
+            assert event.number == number
+            await anyio.sleep(0.25)  # the reader's own work
+
+
 async def test_a_cancelled_step_loses_nothing(proxy: Proxy) -> None:
     """Time-outs around single steps of the iteration neither end it nor swallow an event."""
     async with to(proxy) as client:

@@ -1,0 +1,77 @@
+"""What the handles of one client share: the connection, the journal, and the streams that are open."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from dataclasses import dataclass
+
+from ._backoff import Patience
+from ._connection import Connection
+from ._journal import Entry, Journal
+from ._stream import Frames
+from .wire import Snapshot
+
+__all__ = ["Following", "OpenStreams"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """What all handles of one client share."""
+
+    connection: Connection
+    journal: Journal | None
+    heartbeat: float
+    patience: Patience
+    streams: OpenStreams
+
+    async def record(self, snapshot: Snapshot) -> None:
+        if self.journal is not None:
+            entry = Entry(
+                base_url=self.connection.base_url, task_type=snapshot.task_type, started_at=snapshot.created_at
+            )
+            await self.journal.record(snapshot.operation_id, entry)
+
+    async def dealt_with(self, operation_id: str, number: int, *, is_over: bool) -> None:
+        if self.journal is not None:
+            if is_over:
+                await self.journal.forget(operation_id)
+            else:
+                await self.journal.advance(operation_id, number)
+
+
+class OpenStreams:
+    """The connections of event streams, so that none outlives its reader or the client.
+
+    Left to the garbage collector, the generators of a stream are closed all at once
+    and in each other's way, with a traceback for each.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Frames] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def opened(self, frames: Frames, reader: object) -> None:
+        """The frames are being read, for as long as the reader exists."""
+        if frames not in self._open:
+            self._open.add(frames)
+            weakref.finalize(reader, self._abandoned, frames, asyncio.get_running_loop()).atexit = False
+
+    async def close(self, frames: Frames) -> None:
+        await frames.aclose()
+        self._open.discard(frames)
+
+    async def aclose(self) -> None:
+        for frames in list(self._open):
+            await self.close(frames)
+        await asyncio.gather(*self._closing)
+
+    def _abandoned(self, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
+        # The last reference may be dropped in any thread.
+        if frames in self._open and not loop.is_closed():
+            loop.call_soon_threadsafe(self._close_soon, frames)
+
+    def _close_soon(self, frames: Frames) -> None:
+        task = asyncio.ensure_future(self.close(frames))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
