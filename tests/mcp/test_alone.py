@@ -121,9 +121,9 @@ async def test_pushes_may_be_left_out(tmp_path: Path) -> None:
         task_id = await there.modern.start("add", {"a": 1})
         async with there.modern.listen(taskIds=[task_id]) as messages:
             assert (await anext(messages))["params"]["notifications"] == {}
-        # The tools for waiting are not there either.
-        while (await there.modern.get(task_id))["status"] == "working":
-            await there.engine.backend.wait(task_id, (await there.engine.get(task_id)).last_event_id)
+        while (task := await there.modern.get(task_id))["status"] == "working":
+            # The tools for waiting are not there either.
+            await there.engine.backend.wait(task_id, task["_meta"]["mcp-long-tasks/task"]["cursor"])
 
 
 async def test_a_type_registered_later_is_added_as_a_tool(alone: Alone) -> None:
