@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from .load import Connection, connect, get, post, rate, server
 
 ROUNDS = 3
