@@ -75,13 +75,17 @@ async def run(scratch: Path, only: str | None) -> bool:
     for number, (name, (wanted, call)) in enumerate(runs.items()):
         if only is not None and only != name:
             continue
-        outcome = await call(f"sqlite:///{scratch}/{number}.db")
-        met = outcome.passed == wanted and outcome.failed == 0
+        # The suite waits by the clock in places. A busy machine gets a second chance; a fault fails twice.
+        for chance in (1, 2):
+            outcome = await call(f"sqlite:///{scratch}/{number}-{chance}.db")
+            met = outcome.passed == wanted and outcome.failed == 0
+            verdict = "ok" if met else f"wanted {wanted}/0"
+            print(f"{name:24} passed {outcome.passed:4}  failed {outcome.failed:3}  {verdict}", flush=True)
+            for problem in outcome.problems:
+                print(f"    {problem[:500]}")
+            if met:
+                break
         good = good and met
-        verdict = "ok" if met else f"wanted {wanted}/0"
-        print(f"{name:24} passed {outcome.passed:4}  failed {outcome.failed:3}  {verdict}", flush=True)
-        for problem in outcome.problems:
-            print(f"    {problem[:500]}")
     return good
 
 
