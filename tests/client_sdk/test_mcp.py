@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
 from mcp import Client
 from mcp.client.session import ClientRequestContext
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, TextContent
 
-from client_sdk import LongTaskClient, NotFound, TaskCancelled
-from client_sdk.mcp import TasksExtension, TaskState
+from client_sdk import LongTaskClient, NotFound, TaskCancelled, Unavailable
+from client_sdk.mcp import TasksExtension, TaskState, patient_http
 from client_sdk.wire import TaskStatus
 from tests.client_sdk.foreign import ForeignTasks, foreign_server
 from tests.client_sdk.processes import ServerProcess, serving
@@ -182,7 +180,7 @@ async def test_a_task_can_be_taken_up_by_its_id(server: ServerProcess, client: L
 
 
 async def test_a_call_outlives_the_server(tmp_path: Path) -> None:
-    """Killed and started again in the middle; it takes an HTTP transport that connects more than once."""
+    """Killed and started again in the middle, at once after it said anything."""
     restarted: list[TaskState] = []
 
     async def restart(state: TaskState) -> None:
@@ -192,16 +190,31 @@ async def test_a_call_outlives_the_server(tmp_path: Path) -> None:
             server.start()
 
     with serving(tmp_path) as server:
-        async with (
-            httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(retries=8), timeout=30) as http,
-            Client(
-                streamable_http_client(f"{server.url}/mcp", http_client=http),
-                extensions=[TasksExtension(on_state=restart)],
-            ) as client,
-        ):
+        transport = patient_http(f"{server.url}/mcp")
+        async with Client(transport, extensions=[TasksExtension(on_state=restart)]) as client:
             result = await client.call_tool("burst", {"count": 20, "pause": 0.05})
     assert result.structured_content == {"count": 20}
     assert restarted
+
+
+async def test_a_server_that_stays_away_fails_the_call_and_not_the_session(tmp_path: Path) -> None:
+    """The call says which task it was about, and the same session serves again when the server is back."""
+    ids: list[str] = []
+
+    def kill(state: TaskState) -> None:
+        if not ids:
+            ids.append(state.task_id)
+            server.kill()
+
+    with serving(tmp_path) as server:
+        tasks = TasksExtension(on_state=kill, patience=0.3)
+        async with Client(patient_http(f"{server.url}/mcp", patience=0.1), extensions=[tasks]) as client:
+            with pytest.raises(Unavailable) as caught:
+                await client.call_tool("burst", {"count": 20, "pause": 0.05})
+            assert [caught.value.operation_id] == ids
+            server.start()
+            result = await tasks.result(client.session, ids[0])
+    assert result.structured_content == {"count": 20}
 
 
 async def test_many_calls_at_once_share_a_client(server: ServerProcess) -> None:

@@ -1,15 +1,4 @@
-"""Long tasks for the official SDK's `mcp.Client`, on any server that speaks the tasks extension (SEP-2663).
-
-    from client_sdk.mcp import TasksExtension
-    from mcp import Client
-
-    async with Client(url, extensions=[TasksExtension()]) as client:
-        result = await client.call_tool("ingest", {"path": "report.pdf"})
-
-A call the server turns into a task is followed to its end and returns what it would
-have returned at once. Needs the package `mcp`, which nothing else in `client_sdk` does.
-Knows the extension's specification and nothing of our own server.
-"""
+"""The tasks extension, from the client's side: a claim on `tools/call`, a notification, three requests."""
 
 from __future__ import annotations
 
@@ -40,9 +29,9 @@ from mcp_types import (
 )
 from pydantic import TypeAdapter
 
-from ._backoff import Backoff, Patience
-from ._poll import Callback, call_back
-from .errors import NotFound, TaskCancelled, Unavailable
+from .._backoff import Backoff, Patience
+from .._poll import Callback, call_back
+from ..errors import NotFound, TaskCancelled, Unavailable
 
 __all__ = ["TaskState", "TasksExtension"]
 
