@@ -128,7 +128,7 @@ async def test_hanging_up_ends_the_wait_and_not_the_task(served: Served) -> None
     params = {"name": "get_task_result", "arguments": {"operation_id": operation_id, "wait_seconds": 60}}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     with pytest.raises(httpx2.ReadTimeout):
-        await served.bare.http.post("/mcp", json=message, timeout=0.3)
+        await served.bare.http.post("/mcp", json=message, timeout=httpx2.Timeout(30, read=0.5))
     assert (await served.bare.snapshot(operation_id))["status"] == "running"
     found = (await served.bare.call("list_operations", status="running"))["data"]["operations"]
     assert [task["operation_id"] for task in found] == [operation_id]
