@@ -18,7 +18,7 @@ from ._following import Following
 from ._poll import Callback, call_back, snapshots
 from ._stream import Frames
 from .errors import NotFound
-from .wire import TERMINAL_STATUSES, CancelReply, Result, Snapshot, TaskStatus
+from .wire import TERMINAL_STATUSES, AnswerReply, CancelReply, Result, Snapshot, TaskStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,8 +129,8 @@ class TaskHandle:
         await self._following.record(snapshot)
         return TaskHandle(self._following, snapshot.operation_id, task_type=snapshot.task_type)
 
-    async def answer(self, key: str, value: Any) -> Snapshot:
-        """Answer a question of the task's.
+    async def answer(self, key: str, value: Any) -> AnswerReply:
+        """Answer a question of the task's. One that was answered before keeps its answer, and `answered` is false.
 
         Args:
             key: of the question in `input_requests`.
@@ -144,9 +144,7 @@ class TaskHandle:
         if isinstance(value, Mapping) and value.get("action") not in _ACTIONS:
             response = {"action": "accept", "content": dict(value)}
         arguments = {"operation_id": self.id, "key": key, "response": response}
-        return await self._seen(
-            await self._following.connection.call("respond_to_task", arguments, Snapshot, operation_id=self.id)
-        )
+        return await self._following.connection.call("respond_to_task", arguments, AnswerReply, operation_id=self.id)
 
     async def show(self, console: Console | None = None) -> Snapshot:
         """Follow the task with a progress bar, or line by line where there is no terminal; see `client_sdk.show`."""

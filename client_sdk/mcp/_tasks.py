@@ -100,8 +100,8 @@ class TasksExtension(ClientExtension):
 
     The state is learnt from `notifications/tasks` where the server sends them, else by
     polling at the interval it asks for. Questions go through the client's elicitation,
-    sampling and roots callbacks; one that has no callback ends the call and the task,
-    since nobody else could answer. A call that is cancelled cancels its task.
+    sampling and roots callbacks; one that cannot be answered ends the call and the task,
+    since nobody else could. A call that is cancelled cancels its task.
 
     What `client.call_tool` raises for a task: MCPError if it failed as the call would
     have, `TaskCancelled` if somebody cancelled it, `NotFound` if the server dropped it,
@@ -140,12 +140,11 @@ class TasksExtension(ClientExtension):
         followed = _Followed(ctx.session, created.task_id, self._patience, timeout=ctx.read_timeout_seconds)
         try:
             return await self._follow(followed)
-        except (anyio.get_cancelled_exc_class(), _Unanswerable) as error:
-            # Nobody has the id, so nobody could ever answer it or fetch its result.
-            with anyio.move_on_after(_CANCEL_WITHIN, shield=True), suppress(MCPError, NotFound, Unavailable):
-                await followed.cancel()
-            if isinstance(error, _Unanswerable):
-                raise MCPError.from_error_data(error.refusal) from None
+        except BaseException as error:
+            if followed.failure is not None or not isinstance(error, Exception):
+                # Nobody has the id, so nobody could ever answer the task or fetch its result.
+                with anyio.move_on_after(_CANCEL_WITHIN, shield=True), suppress(MCPError, Unavailable):
+                    await followed.cancel()
             raise
 
     async def _follow(self, followed: _Followed) -> CallToolResult:
@@ -171,12 +170,6 @@ class TasksExtension(ClientExtension):
                 followed.told(state)
 
 
-class _Unanswerable(Exception):
-    def __init__(self, refusal: ErrorData) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-
-
 class _Followed:
     """One task on its way to its end."""
 
@@ -184,7 +177,8 @@ class _Followed:
         self.task_id = task_id
         self._session, self._patience, self._timeout = session, patience, timeout
         self._state: TaskState | None = None
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
+        """Why a question of the task's could not be answered."""
         self._news = anyio.Event()
         self._notified = False
         self._asked: set[str] = set()
@@ -216,8 +210,8 @@ class _Followed:
         self._learn(await self._get())
         shown: TaskState | None = None
         while True:
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             state = self._state
             assert state is not None
             if state is not shown:
@@ -267,13 +261,13 @@ class _Followed:
             ctx = ClientRequestContext(session=self._session, request_id=key, meta=meta)
             response = await self._session.dispatch_input_request(ctx, request)
             if isinstance(response, ErrorData):
-                raise _Unanswerable(response)
+                raise MCPError.from_error_data(response)
             answer = {key: response.model_dump(mode="json", by_alias=True, exclude_none=True)}
             await self._request(
                 _Update(params=_UpdateParams(task_id=self.task_id, input_responses=answer)), EmptyResult
             )
         except Exception as error:
-            self._failure = error
+            self.failure = error
             self._news.set()
 
     async def _get(self) -> TaskState:

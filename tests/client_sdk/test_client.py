@@ -164,14 +164,27 @@ async def test_a_cancelled_task_says_so(client: LongTaskClient) -> None:
 
 
 async def test_a_question_is_answered_with_its_fields(client: LongTaskClient) -> None:
-    """A mapping of fields is an acceptance; a whole elicitation result is passed on as it is."""
-    for value, expected in (({"confirm": True}, True), ({"action": "decline"}, None)):
+    """A mapping of fields is an acceptance, a bare value the one field, a whole elicitation result what it says."""
+    for value, expected in (({"confirm": True}, True), (True, True), ({"action": "decline"}, None)):
         handle = await client.start("asking")
         async for event in handle.events():
             if isinstance(event, InputRequiredEvent):
                 assert event.data.input_requests["overwrite"]["params"]["message"] == "Overwrite the index?"
-                await handle.answer("overwrite", value)
+                assert (await handle.answer("overwrite", value)).answered
+                assert not (await handle.answer("overwrite", {"confirm": False})).answered
         assert await handle.result() == {"confirm": expected}
+
+
+async def test_an_answer_that_does_not_fit_is_refused(client: LongTaskClient) -> None:
+    """And so is one to a question nobody asked; the question stays open."""
+    async with client.start("asking", cancel_on_exit=True) as handle:
+        await anext(event async for event in handle.events() if isinstance(event, InputRequiredEvent))
+        for key, value in (("overwrite", {"confirm": "perhaps"}), ("nothing", {"confirm": True})):
+            with pytest.raises(Refused) as caught:
+                await handle.answer(key, value)
+            assert caught.value.error_code == "INVALID_ARGUMENT"
+        assert (await handle.status()).input_requests.keys() == {"overwrite"}
+    await handle.cancel()
 
 
 @pytest.mark.parametrize(
