@@ -11,14 +11,17 @@ import multiprocessing
 import os
 import re
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import anyio.lowlevel
 import anyio.to_thread
+import psutil
 
 __all__ = ["LEASE", "PATIENCE", "ServerProcess", "serving"]
 
@@ -50,7 +53,8 @@ class ServerProcess:
     """`longtasks serve` on a free port, in one life after another; each life has another port."""
 
     def __init__(self, app: str, folder: Path, settings: Mapping[str, object]) -> None:
-        given = {"lease": LEASE, "backend": f"sqlite:///{folder / 'tasks.db'}", **settings}
+        self._file = folder / "tasks.db"
+        given = {"lease": LEASE, "backend": f"sqlite:///{self._file}", **settings}
         self._arguments = ["serve", "--app", app, "--port", "0"]
         self._environment = {
             **{f"LONGTASKS_{name.upper()}": str(value) for name, value in given.items()},
@@ -112,6 +116,21 @@ class ServerProcess:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
+    async def freeze(self) -> None:
+        """`SIGSTOP`, at a moment when others can write: who stands still in a commit keeps the file locked."""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                self.signal(signal.SIGSTOP)
+                while not self._stands_still():
+                    await anyio.lowlevel.checkpoint()
+                if await anyio.to_thread.run_sync(_is_unlocked, self._file):
+                    return
+                self.signal(signal.SIGCONT)
+
+    def _stands_still(self) -> bool:
+        threads = psutil.Process(self.pid).threads()
+        return all(psutil.Process(thread.id).status() == psutil.STATUS_STOPPED for thread in threads)
+
     async def ended(self) -> int:
         """Wait until the process has ended; its exit code (negative: the signal that killed it)."""
         with anyio.fail_after(PATIENCE):
@@ -125,6 +144,16 @@ class ServerProcess:
         self._process = None
         assert process.exitcode is not None
         return process.exitcode
+
+
+def _is_unlocked(file: Path) -> bool:
+    with closing(sqlite3.connect(file, timeout=1.0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+        return True
 
 
 @contextmanager

@@ -119,7 +119,7 @@ async def test_a_server_that_wakes_up_too_late_is_refused(pair: Sequence[ServerP
         task_id = await (await a.start()).start("count", {"steps": 200, "pause": 0.02})
         caller = await b.start()
         await until(caller, task_id, says(5))
-        pair[0].signal(signal.SIGSTOP)
+        await pair[0].freeze()
         await until(caller, task_id, lambda f: f.event == "output" and f.data["data"]["attempt"] == 2)
         pair[0].signal(signal.SIGCONT)
         frames = await b.follow(task_id)
