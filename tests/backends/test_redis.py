@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+import redis.asyncio
 
 from mcp_server.backend import Limits
 from mcp_server.backends.redis import RedisBackend
@@ -121,6 +122,36 @@ async def test_a_store_of_a_newer_program_is_left_alone(server: RedisServer) -> 
         assert await old.load(task.id) == task
 
 
+async def test_a_worker_changes_nothing_in_a_store_that_a_newer_program_took_over(server: RedisServer) -> None:
+    """What it was running ends and records nothing; it gives nothing back, claims nothing and deletes nothing."""
+    held, ended = anyio.Event(), anyio.Event()
+
+    async def hold(task_id: str) -> None:
+        held.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with RedisBackend(server.url, lease=1.0) as old:
+        await move(old, await create(old), Kind.CANCELLED, expires_at=time.time() - 1)
+        running = await create(old)
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as serving:
+                serving.start_soon(old.serve, hold, Limits(total=2, types={TYPE: None}))
+                await held.wait()
+                await create(old, not_before=time.time() + 0.2)
+                server.command("HSET", "{longtasks}", "format", "2")
+                before = await contents(server)
+                await ended.wait()
+                with pytest.raises(Unavailable):
+                    await move(old, running, Kind.STARTED)
+                with pytest.raises(Unavailable):
+                    await old.purge(time.time())
+                serving.cancel_scope.cancel()
+        assert await contents(server) == before
+
+
 async def test_two_prefixes_are_two_stores(server: RedisServer) -> None:
     """They share a Redis and nothing else."""
     async with RedisBackend(server.url, prefix="a") as a, RedisBackend(server.url, prefix="b") as b:
@@ -169,7 +200,7 @@ async def test_a_full_redis_refuses_starts_and_keeps_what_it_acknowledged(server
     """`UNAVAILABLE` while it is full; when there is room again everything goes on where it was."""
     async with RedisBackend(server.url) as backend:
         task = await move(backend, await create(backend), Kind.STARTED)
-        server.command("CONFIG", "SET", "maxmemory", "1mb")
+        server.command("CONFIG", "SET", "maxmemory", "1")  # an empty server may use less than a megabyte
         with pytest.raises(Unavailable, match="full"):
             await create(backend)
         after, events = moved(task, Kind.OUTPUT)
@@ -295,6 +326,13 @@ async def test_the_fleet_shows_its_workers_and_its_queue(server: RedisServer) ->
             assert 0 <= fleet.oldest_waiting <= time.time() - waiting.created_at + 1
             serving.cancel_scope.cancel()
         assert not (await backend.fleet()).workers
+
+
+async def contents(server: RedisServer) -> dict[bytes, bytes | None]:
+    """Every key of the store as it is stored, but for the list of who is alive."""
+    async with redis.asyncio.from_url(server.url) as client:
+        keys = [key async for key in client.scan_iter("{longtasks}*") if key != b"{longtasks}:workers"]
+        return {key: await client.dump(key) for key in keys}
 
 
 async def serve_one(backend: RedisBackend) -> None:

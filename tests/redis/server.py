@@ -1,6 +1,7 @@
 """A real `redis-server` of a test's own: a process on a free port, its files in the test's directory.
 
-Without the program these tests are skipped, saying so; where `CI` is set they fail.
+`LONGTASKS_TEST_REDIS_SERVER` names another program than the one on PATH: an older or newer
+Redis, or Valkey. Without any these tests are skipped, saying so; where `CI` is set they fail.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class RedisServer:
     """
 
     def __init__(self, directory: Path, *options: str) -> None:
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        named = os.environ.get("LONGTASKS_TEST_REDIS_SERVER")
+        program = named or shutil.which("redis-server") or shutil.which("valkey-server")
         if program is None:
             if os.environ.get("CI"):
                 pytest.fail("redis-server is not installed")

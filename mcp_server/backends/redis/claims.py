@@ -2,7 +2,8 @@
 
 A thread, because the event loop may be blocked by the very function a lease is for.
 While Redis is away the thread keeps trying and takes nothing from anybody: whether a
-claim is lost is for Redis to say when it is back.
+claim is lost is for Redis to say when it is back. In a store that a newer program took
+over every claim is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import anyio
 import anyio.to_thread
 
 from ...errors import Unavailable
-from .connection import Outage, SyncConnection
+from .connection import Outage, Outdated, SyncConnection
 from .scripts import renew
 
 __all__ = ["Claim", "Claims"]
@@ -85,6 +86,8 @@ class Claims:
             held = self._held.copy()
             try:
                 lost = renew(connection, self._root, [(c.task_id, c.token) for c in held.values()], self._lease)
+            except Outdated:
+                lost = {claim.task_id for claim in held.values()}
             except Unavailable as error:
                 outage.met(error)
                 pause = min(RETRY, self._lease / 4)

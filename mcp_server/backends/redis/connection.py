@@ -1,9 +1,10 @@
 """Clients for every kind of Redis URL, and the one place where Redis's errors get their meaning.
 
 Everything that means "not now" (no connection, no answer, full, loading, read-only,
-not allowed) leaves this module as `Unavailable`. Any other refusal is a mistake of
-ours and stays what it is. Commands that may be repeated are repeated for a moment, so
-that a connection that went stale in the pool is nobody's concern.
+not allowed) leaves this module as `Unavailable`; as `Outdated` if for this program it
+will stay so. Any other refusal is a mistake of ours and stays what it is. Commands that
+may be repeated are repeated for a moment, so that a connection that went stale in the
+pool is nobody's concern.
 
 Knows nothing of tasks.
 """
@@ -40,7 +41,17 @@ from redis.retry import Retry
 from ...errors import ConfigurationError, Unavailable
 from .scripts import Script
 
-__all__ = ["SCHEMES", "TROUBLE", "Connection", "Outage", "SyncConnection", "error_meaning", "refuses_us", "shown"]
+__all__ = [
+    "SCHEMES",
+    "TROUBLE",
+    "Connection",
+    "Outage",
+    "Outdated",
+    "SyncConnection",
+    "error_meaning",
+    "refuses_us",
+    "shown",
+]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
@@ -59,6 +70,13 @@ _LOST = (*_STALE, TimeoutError, OSError)
 _REFUSED = (AuthenticationError, NoPermissionError, OutOfMemoryError, ReadOnlyError, ClusterError)
 # Errors without a class of their own; and Redis 6.2 wraps those of a script's commands in one of its own.
 _NOT_NOW = re.compile(r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|NOPERM|NEWER)\b")
+
+
+class Outdated(Unavailable):
+    """A newer program upgraded the store: this one changes nothing in it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("A newer version upgraded this store; this process has to be replaced")
 
 
 def shown(url: str) -> str:
@@ -80,7 +98,7 @@ def error_meaning(error: BaseException) -> Unavailable | None:
     if isinstance(error, OutOfMemoryError) or (word and word[0] == "OOM"):
         return Unavailable("Redis is full and cannot store it")
     if word and word[0] == "NEWER":
-        return Unavailable("A newer version upgraded this store; this process has to be replaced")
+        return Outdated()
     if word or isinstance(error, _REFUSED):
         return Unavailable(f"Redis refuses: {error}")
     if isinstance(error, _LOST) or _is_stale(error):

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic_core import from_json, to_json
@@ -42,6 +42,9 @@ class WorkerSeen:
     types: Sequence[str]
     running: Sequence[str]
     """Ids of the tasks it runs."""
+
+
+REPORTED = frozenset(field.name for field in fields(WorkerSeen)) - {"name"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,8 @@ async def view(connection: Connection, root: str) -> Fleet:
     alive: list[WorkerSeen] = []
     dead: list[bytes] = []
     for name, facts in _pairs(reports):
-        worker = WorkerSeen(name=name.decode(), **from_json(facts))
+        # A newer worker may report more than this program knows.
+        worker = WorkerSeen(name=name.decode(), **{k: v for k, v in from_json(facts).items() if k in REPORTED})
         if worker.seen_at < now - REPORT * MISSED:
             dead.append(name)
         else:

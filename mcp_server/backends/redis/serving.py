@@ -32,7 +32,7 @@ from ...backend import Limits
 from ...errors import Unavailable
 from .carrying import Carrying, pool_name
 from .claims import Claim, Claims
-from .connection import Connection, Outage
+from .connection import Connection, Outage, Outdated
 from .fleet import REPORT, report, retire
 from .scripts import Scripts
 
@@ -231,6 +231,8 @@ class Serving:
         try:
             with anyio.fail_after(GOODBYE):
                 await self._scripts.release(task_id, token, pause)
+        except Outdated:
+            return True  # a newer program decides what becomes of it
         except (Unavailable, TimeoutError) as error:
             logger.warning("Task %s cannot be given back yet: %s", task_id, error)
             return False

@@ -8,9 +8,6 @@ local lease, prefix, carrier, slots = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonum
 local per_owner, types = tonumber(ARGV[6]), tonumber(ARGV[7])
 local BATCH = 200
 
-if is_newer() then
-    return redis.error_reply(NEWER)
-end
 local now = clock()
 pulse(now, lease)
 for i = 8 + 2 * types, #ARGV, 2 do

@@ -3,9 +3,6 @@
 -- ARGV: program, id, token, carrier, lease (ms)
 local id, token, carrier, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
-if is_newer() then
-    return redis.error_reply(NEWER)
-end
 local held, carried_by, type, owner = holder(id)
 if held ~= token or (carried_by ~= '-' and carried_by ~= carrier) then
     return 0

@@ -9,9 +9,6 @@ local keep, expires_at = tonumber(ARGV[9]), ARGV[10]
 local fields = tonumber(ARGV[11])
 local task = key('task', id)
 
-if is_newer() then
-    return redis.error_reply(NEWER)
-end
 local stored = redis.call('HMGET', task, 'version', 'digest', 'status', 'order', 'type', 'owner', 'idempotency')
 if stored[1] ~= before then
     -- The first answer was lost and the caller asks again.

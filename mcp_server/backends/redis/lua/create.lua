@@ -6,9 +6,6 @@ local id, order, type, owner, idempotency = ARGV[2], ARGV[3], ARGV[4], ARGV[5], 
 local status, not_before, now = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 local fields = tonumber(ARGV[10])
 
-if is_newer() then
-    return redis.error_reply(NEWER)
-end
 if idempotency ~= '' then
     local first = redis.call('GET', key('idempotency', owner, idempotency))
     if first and redis.call('EXISTS', key('task', first)) == 1 then

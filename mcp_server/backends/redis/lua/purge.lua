@@ -3,9 +3,6 @@
 -- ARGV: program, now (s), how many at most
 local expired = redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', ARGV[2], 'LIMIT', 0, tonumber(ARGV[3]))
 
-if is_newer() then
-    return redis.error_reply(NEWER)
-end
 for _, member in ipairs(expired) do
     -- The entry says all that is needed: the record itself may have died of its TTL.
     local status, type, owner, idempotency, order = string.match(member, '^(%S*) (%S*) (%S*) (%S*) (.*)$')

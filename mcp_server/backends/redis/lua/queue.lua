@@ -2,8 +2,9 @@
 --
 -- `queue` holds every queued task that is due, in order: positions are counted there.
 -- `queue:type:owner` holds what may be claimed of one owner's, a dead process's running
--- tasks too, and `heads:type` the first of each owner ("order owner"), so that a claim that must pass over owners who
--- are at their limit looks at one entry per owner however much that owner has waiting.
+-- tasks too, and `heads:type` the first of each owner ("order owner"), so that a claim
+-- that must pass over owners who are at their limit looks at one entry per owner however
+-- much that owner has waiting.
 -- `delayed` holds what is not due yet, by its time. `claims` holds leases by their end,
 -- `holders` the token, carrier, type and owner of each, `running` how many there are.
 local function requeue_head(type, owner, before)

@@ -2,20 +2,19 @@
 --
 -- KEYS[1] is the root key, `{prefix}`. All other keys begin with it, so they carry its
 -- hash tag and lie in its slot; scripts build them from the root. ARGV[1] is the record
--- format this program writes. Types, owners and idempotency keys come in percent-encoded:
--- they hold neither ':' nor ' '. Nothing here knows which status may follow which.
+-- format this program writes: a store of a newer format is changed by none of its scripts,
+-- not even to give something back. Types, owners and idempotency keys come in
+-- percent-encoded: they hold neither ':' nor ' '. Nothing here knows which status may
+-- follow which.
 local root, program = KEYS[1], tonumber(ARGV[1])
+
+if tonumber(redis.call('HGET', root, 'format') or program) > program then
+    return redis.error_reply('NEWER the store was upgraded by a newer program')
+end
 
 local function key(...)
     return root .. ':' .. table.concat({ ... }, ':')
 end
-
--- A program older than the records must not write them.
-local function is_newer()
-    return tonumber(redis.call('HGET', root, 'format') or program) > program
-end
-
-local NEWER = 'NEWER the store was upgraded by a newer program'
 
 -- Milliseconds on the one clock all processes share.
 local function clock()
