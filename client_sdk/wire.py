@@ -254,7 +254,7 @@ class _Advised(_Model):
 
 
 class StartReply(Snapshot, _Advised):
-    stream_url: str
+    stream_url: str | None = Field(description="Where its events are streamed; null for a caller that is not on HTTP")
     poll_interval_seconds: float
     page: Page | None = Field(default=None, description="Instead of `output` when that is too long")
 

@@ -37,6 +37,7 @@ class Caller:
         answers_forms: it can put a question with a form to its user.
         reachable: it can be sent a request while one of its own is open.
         has_token: it wants progress notifications.
+        root: what goes before the paths of our HTTP application; None when it did not come over HTTP.
     """
 
     owner: str
@@ -46,6 +47,7 @@ class Caller:
     answers_forms: bool
     reachable: bool
     has_token: bool
+    root: str | None
 
     @classmethod
     def of(cls, ctx: AnyContext) -> Caller:
@@ -64,6 +66,7 @@ class Caller:
             answers_forms=elicitation is not None and (elicitation.form is not None or elicitation.url is None),
             reachable=not modern and session.can_send_request,
             has_token=(request.meta or {}).get("progress_token") is not None,
+            root=None if request.request is None else request.request.scope.get("root_path", ""),
         )
 
     @property

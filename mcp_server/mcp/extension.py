@@ -31,6 +31,7 @@ from .direct import DirectCalls
 from .listen import TaskPushes
 from .questions import Round
 from .replies import failure
+from .snapshots import stream_url
 from .task_tools import task_tool
 
 __all__ = ["TasksExtension"]
@@ -61,7 +62,8 @@ class TasksExtension(Extension):
         handles: the server has `get_task_result` and the other tools for tasks, so that a client
             without the extension can be answered with a handle. Without them its call is
             held until the task is over.
-        stream_url: where a task's event stream is, with `{operation_id}` in it; told to clients.
+        stream_url: where a task's event stream is, with `{operation_id}` in it; told to clients. What
+            begins with a slash is a path of this server, told to those who came over HTTP.
     """
 
     identifier = TASKS
@@ -138,7 +140,7 @@ class TasksExtension(Extension):
             answers=this_round.answers,
         )
         if caller.declares_tasks and task_type.policy.mode != "never":
-            return create_result(task, stream_url=self._url(task))
+            return create_result(task, stream_url=self._url(task, caller))
         return await self._direct.answer(task, task_type, caller, ctx)
 
     # The methods of the extension.
@@ -167,12 +169,12 @@ class TasksExtension(Extension):
             task,
             self._engine.registry.get(task.type).output_schema if known else None,
             shows_questions=caller.answers_forms,
-            stream_url=self._url(task),
+            stream_url=self._url(task, caller),
             queue_position=await self._engine.queue_position(task),
         )
 
-    def _url(self, task: Task) -> str | None:
-        return None if self._stream_url is None else self._stream_url.format(operation_id=task.id)
+    def _url(self, task: Task, caller: Caller) -> str | None:
+        return None if self._stream_url is None else stream_url(self._stream_url, task, caller)
 
 
 def _admitted(ctx: Request, params: _TaskParams) -> Caller:

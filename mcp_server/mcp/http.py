@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
+import anyio
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -74,7 +76,7 @@ class MCPEndpoint:
         await self._limited(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, receive = await _peek(receive)
+        body, replay = await _peek(receive)
         if body is None:
             return  # the client hung up in the middle of its request; the SDK would log that as a failure
         # httptools keeps trailing blanks in header values, which the SDK compares exactly.
@@ -99,7 +101,23 @@ class MCPEndpoint:
             if opens_session and wants_json:
                 send = _tagged(send)
             manager = self._managers[not opens_session, wants_json]
-        await manager.handle_request(scope, receive, send)
+        handle = partial(manager.handle_request, scope, replay, send)
+        # The SDK notices a client that hangs up only where it streams. (In a session it may come back for the answer.)
+        await (_while_connected(handle, receive) if manager.stateless and wants_json else handle())
+
+
+async def _while_connected(handle: Callable[[], Awaitable[None]], receive: Receive) -> None:
+    """Handle a request whose body was read already, until it is answered or nobody is there to be answered."""
+    async with anyio.create_task_group() as connected:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            connected.cancel_scope.cancel()
+
+        connected.start_soon(watch)
+        await handle()
+        connected.cancel_scope.cancel()
 
 
 def _wants_json(accept: str) -> bool:

@@ -18,9 +18,23 @@ from .paging import is_too_long, page_of
 from .sentences import next_step
 from .waiting import Applied, Waiter
 
-__all__ = ["STREAM_URL", "Snapshots"]
+__all__ = ["STREAM_URL", "Snapshots", "stream_url"]
 
 STREAM_URL = "/progress/{operation_id}/stream"
+
+
+def stream_url(template: str, task: Task, caller: Caller) -> str | None:
+    """Where the caller can read the task's events; None if nowhere.
+
+    Args:
+        template: a URL with `{operation_id}` in it. One that begins with a slash is a path of this
+            server, which a caller over stdio or in memory cannot reach.
+    """
+    if template.startswith("/"):
+        if caller.root is None:
+            return None
+        template = caller.root + template
+    return template.format(operation_id=task.id)
 
 
 class Snapshots:
@@ -52,7 +66,7 @@ class Snapshots:
         budget = self._engine.settings.result_budget
         return wire.StartReply(
             **await self.advised(task, caller, applied),
-            stream_url=STREAM_URL.format(operation_id=task.id),
+            stream_url=stream_url(STREAM_URL, task, caller),
             poll_interval_seconds=POLL_INTERVAL_SECONDS,
             page=page_of(task, 0, budget) if is_too_long(task, caller, budget) else None,
         )

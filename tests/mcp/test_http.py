@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tests.mcp.conftest import Served
+from tests.mcp.speaking import Modern
+from tests.mcp.task_types import add_task_types
+from tests.server.serving import calling, make_server, serve
 
 JSON = "application/json"
 BOTH = "application/json, text/event-stream"
@@ -137,6 +144,23 @@ async def test_an_unknown_tool_is_an_error_of_the_call(served: Served) -> None:
     """It is named, and the server serves on."""
     response = await served.bare.post(message("tools/call", {"name": "unknown", "arguments": {}}))
     assert response.json()["result"]["isError"] is True
+
+
+async def test_the_stream_url_is_where_this_caller_finds_the_stream(tmp_path: Path) -> None:
+    """It has the prefix under which the server is mounted; a caller that did not come over HTTP is told of none."""
+    server = make_server(tmp_path)
+    add_task_types(server)
+    application = Starlette(routes=[Mount("/jobs", server.http_app())], lifespan=server.lifespan)
+    async with serve(application) as outer, calling(f"{outer.url}/jobs") as mounted:
+        created = await Modern(mounted.http).call("text")
+        started = await mounted.call("start_long_task", task_type="text")
+        for url in (created["_meta"]["mcp-long-tasks/task"]["stream_url"], started["data"]["stream_url"]):
+            assert url.startswith("/jobs/progress/")
+            assert (await outer.http.get(url)).status_code == 200
+        async with Client(server) as in_memory:
+            replied = await in_memory.call_tool("start_long_task", {"task_type": "text"})
+        assert replied.structured_content is not None
+        assert replied.structured_content["data"]["stream_url"] is None
 
 
 async def test_the_modern_protocol_is_spoken_beside_the_others(served: Served) -> None:

@@ -122,17 +122,29 @@ async def test_the_end_of_a_wait_is_no_error_and_cancels_nothing(served: Served)
     assert reply["data"]["result"]["pages"] == 28
 
 
-async def test_hanging_up_ends_the_wait_and_not_the_task(served: Served) -> None:
+@pytest.mark.parametrize("accept", ["application/json", "application/json, text/event-stream"])
+@pytest.mark.parametrize("speaks", ["bare", "modern"])
+async def test_hanging_up_ends_the_wait_and_not_the_task(tmp_path: Path, speaks: str, accept: str) -> None:
     """The caller's connection is closed in the middle of a wait; the task goes on and is found again."""
-    operation_id = await served.bare.start("gated")
-    await served.gate.reached.wait()
-    params = {"name": "get_task_result", "arguments": {"operation_id": operation_id, "wait_seconds": 60}}
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    with pytest.raises(httpx2.ReadTimeout):
-        await served.bare.http.post("/mcp", json=message, timeout=httpx2.Timeout(30, read=0.5))
-    assert (await served.bare.snapshot(operation_id))["status"] == "running"
-    found = (await served.bare.call("list_operations", status="running"))["data"]["operations"]
-    assert [task["operation_id"] for task in found] == [operation_id]
+    server = make_server(tmp_path)
+    gate = add_task_types(server)
+    with anyio.fail_after(30):
+        async with serve(server) as bare:
+            operation_id = await bare.start("gated")
+            await gate.reached.wait()
+            params = {"name": "get_task_result", "arguments": {"operation_id": operation_id, "wait_seconds": 100}}
+            modern, method = Modern(bare.http, {}), "tools/call"
+            message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            headers: dict[str, str] = {}
+            if speaks == "modern":
+                message, headers = modern.message(method, params), modern.headers(method, params)
+            patience = httpx2.Timeout(30, read=0.3)
+            with pytest.raises(httpx2.ReadTimeout):
+                await bare.http.post("/mcp", json=message, headers={**headers, "Accept": accept}, timeout=patience)
+            assert (await bare.snapshot(operation_id))["status"] == "running"
+            found = (await bare.call("list_operations", status="running"))["data"]["operations"]
+            assert [task["operation_id"] for task in found] == [operation_id]
+        # The server stopped at once: it was holding nothing any more.
 
 
 async def test_a_wait_wakes_on_the_end_and_not_on_progress_without_a_cursor(served: Served) -> None:
