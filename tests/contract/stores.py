@@ -6,15 +6,19 @@ another process, as several servers would.
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mcp_server.backend import Backend
 from mcp_server.backends.redis import RedisBackend
 from mcp_server.backends.sqlite import SQLiteBackend
 
+from ..redis.cluster import RedisCluster, redis_cluster
 from ..redis.server import redis_server
 
 LEASE = 1.0
@@ -63,7 +67,24 @@ async def _fresh_redis(directory: Path) -> AsyncIterator[str]:
         yield server.url
 
 
+@asynccontextmanager
+async def _fresh_cluster(directory: Path) -> AsyncIterator[str]:
+    cluster = _cluster()
+    cluster.flush()
+    yield cluster.url
+
+
+@cache
+def _cluster() -> RedisCluster:
+    """One for all tests: its nodes take seconds to find each other."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    directory = stack.enter_context(tempfile.TemporaryDirectory())
+    return stack.enter_context(redis_cluster(Path(directory)))
+
+
 STORES: dict[str, StoreKind] = {
     "sqlite": StoreKind(fresh=_fresh_sqlite, connect=lambda address, lease: SQLiteBackend(address, lease=lease)),
     "redis": StoreKind(fresh=_fresh_redis, connect=lambda address, lease: RedisBackend(address, lease=lease)),
+    "redis-cluster": StoreKind(fresh=_fresh_cluster, connect=lambda address, lease: RedisBackend(address, lease=lease)),
 }

@@ -24,7 +24,7 @@ import anyio
 from docket import CurrentExecution, Docket, Execution, Worker
 from docket.dependencies import Dependency
 
-from .connection import TROUBLE, error_meaning
+from .connection import TROUBLE, apart, error_meaning
 
 __all__ = ["Carrying", "pool_name"]
 
@@ -109,8 +109,12 @@ class Carrying:
         async def carry(task_id: str, execution: Execution = CurrentExecution()) -> None:  # noqa: B008
             await self._carry(task_id, execution.key)
 
+        url, user = apart(self._url)
         # Nobody asks Docket how a delivery ended, so it keeps nothing of it.
-        async with Docket(name=self._docket_name, url=self._url, execution_ttl=timedelta(0)) as docket:
+        no_results = timedelta(0)
+        async with Docket(
+            name=self._docket_name, url=url, credential_provider=user, execution_ttl=no_results
+        ) as docket:
             docket.register(carry, names=["carry"])
             async with Worker(
                 docket,

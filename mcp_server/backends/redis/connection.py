@@ -17,13 +17,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import anyio
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 from redis.exceptions import (
     AuthenticationError,
     ClusterError,
@@ -48,6 +49,7 @@ __all__ = [
     "Outage",
     "Outdated",
     "SyncConnection",
+    "apart",
     "error_meaning",
     "refuses_us",
     "shown",
@@ -128,6 +130,25 @@ def _is_cluster(url: str) -> bool:
 
 def _plain(url: str) -> str:
     return url.replace("+cluster", "", 1)
+
+
+def _at(url: str, host: str, port: int) -> str:
+    """The same URL, with its user and options, for another host."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{f'[{host}]' if ':' in host else host}:{port}"))
+
+
+def apart(url: str) -> tuple[str, CredentialProvider | None]:
+    """A URL without its user, and the user: what Docket is given.
+
+    In a cluster Docket would take user and password out of the URL as they stand there, percent-encoded.
+    """
+    parts = urlsplit(url)
+    if not parts.password:
+        return url, None
+    user = UsernamePasswordCredentialProvider(unquote(parts.username or ""), unquote(parts.password))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), user
 
 
 class Outage:
@@ -229,18 +250,11 @@ class Connection:
         if not _is_cluster(self.url):
             return redis.asyncio.Redis.from_url(self.url, socket_timeout=None, **self._options)
         # Any node hears every message of a cluster.
-        await self._client.initialize()
+        with _meant():
+            await self._client.initialize()
         node = self._client.get_random_node()
-        credentials = urlsplit(self.url)
-        return redis.asyncio.Redis(
-            host=node.host,
-            port=node.port,
-            username=credentials.username,
-            password=credentials.password,
-            ssl=credentials.scheme.startswith("rediss"),
-            socket_timeout=None,
-            **self._options,
-        )
+        url = _at(_plain(self.url), node.host, node.port)
+        return redis.asyncio.Redis.from_url(url, socket_timeout=None, **self._options)
 
 
 class SyncConnection:
