@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, get_type_hints, overload
@@ -143,7 +143,7 @@ class TaskType:
         try:
             bound = self.model.model_validate(dict(arguments))
         except ValidationError as error:
-            errors = [explain(e) for e in error.errors(include_url=False)]
+            errors = [explain(e, self.model.model_fields) for e in error.errors(include_url=False)]
             first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors) from None
@@ -252,16 +252,23 @@ def _output_schema(annotation: Any) -> dict[str, Any] | None:
         return None
 
 
-def explain(error: ErrorDetails) -> dict[str, Any]:
-    """One validation error as the wire shows it: path, message, expected, got."""
+def explain(error: ErrorDetails, known: Iterable[str] = ()) -> dict[str, Any]:
+    """One validation error as the wire shows it: path, message, expected, got.
+
+    Args:
+        known: the arguments there are.
+    """
     got = repr(error["input"])
     context = error.get("ctx") or {}
     expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))
     if error["type"] == "missing":
         expected = "a value"
+    is_unknown = error["type"] == "extra_forbidden" and len(error["loc"]) == 1
+    if is_unknown:
+        expected = f"one of: {', '.join(known)}" if known else "no arguments"
     return {
         "path": ".".join(str(part) for part in error["loc"]),
-        "message": error["msg"],
+        "message": "There is no such argument" if is_unknown else error["msg"],
         "expected": expected or error["type"].removesuffix("_type").removesuffix("_parsing").replace("_", " "),
         "got": "nothing" if error["type"] == "missing" else got if len(got) <= 100 else got[:97] + "...",
     }

@@ -79,8 +79,8 @@ def test_arguments_are_validated_and_converted() -> None:
         ({"path": "a", "size": 10}, "size", "less than or equal to 9"),
         ({"path": "a", "size": "many"}, "size", "valid integer"),
         ({"path": "a", "size": 10**9}, "size", "less than or equal to 9"),
-        ({"path": "a", "colour": 1}, "colour", "Extra inputs"),
-        ({"path": "a", "task": {}}, "task", "Extra inputs"),
+        ({"path": "a", "colour": 1}, "colour", "no such argument"),
+        ({"path": "a", "task": {}}, "task", "no such argument"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: dict[str, Any], path: str, message: str) -> None:
@@ -91,6 +91,17 @@ def test_a_wrong_argument_is_named(arguments: dict[str, Any], path: str, message
     assert set(error) == {"path", "message", "expected", "got"}
     assert error["path"] == path
     assert message in error["message"]
+
+
+def test_an_argument_that_is_not_there_is_answered_with_those_that_are() -> None:
+    """Whoever misspelt one finds the right one in the error."""
+
+    def nothing() -> None: ...
+
+    for function, expected in ((ingest, "one of: path, size"), (nothing, "no arguments")):
+        with pytest.raises(InvalidArgument) as refused:
+            TaskType.from_function(function).bind({"path": "a", "colour": 1} if function is ingest else {"colour": 1})
+        assert refused.value.details["errors"][0]["expected"] == expected
 
 
 def test_what_came_is_shown_in_brief() -> None:
