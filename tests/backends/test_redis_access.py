@@ -86,7 +86,7 @@ async def test_a_wrong_password_is_a_configuration_error(server: RedisServer, us
 
 @pytest.fixture
 def tls(server: RedisServer, tmp_path: Path) -> Certificate:
-    if server.command("CONFIG", "GET", "tls-port") == "*0":
+    if server.command("CONFIG", "GET", "tls-protocols") == "*0":
         pytest.skip("this redis-server was built without TLS")
     return certificate(tmp_path)
 
