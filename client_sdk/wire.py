@@ -26,6 +26,7 @@ __all__ = [
     "DoneData",
     "ErrorCode",
     "ErrorData",
+    "Fleet",
     "GapData",
     "Health",
     "InputRequiredData",
@@ -35,10 +36,12 @@ __all__ = [
     "Page",
     "Progress",
     "ProgressReply",
+    "Queue",
     "Reply",
     "Result",
     "Snapshot",
     "Stage",
+    "Stalled",
     "StartReply",
     "StatusData",
     "StreamEvent",
@@ -48,6 +51,7 @@ __all__ = [
     "TaskTypes",
     "TasksReply",
     "Waited",
+    "WorkerSeen",
     "timestamp",
 ]
 
@@ -239,9 +243,8 @@ class Waited(_Model):
 
 
 class Page(_Model):
-    """A part of a result that is too long for one answer: characters of its text, or of its JSON if it is no text."""
+    """Says that `output` is a part of a result: characters of its text, or of its JSON if it is no text."""
 
-    text: str
     offset: int
     total_characters: int
     next_offset: int | None = Field(description="Where the next page begins; null after the last one")
@@ -256,7 +259,7 @@ class _Advised(_Model):
 class StartReply(Snapshot, _Advised):
     stream_url: str | None = Field(description="Where its events are streamed; null for a caller that is not on HTTP")
     poll_interval_seconds: float
-    page: Page | None = Field(default=None, description="Instead of `output` when that is too long")
+    page: Page | None = Field(default=None, description="Set when `output` is the beginning of a longer one")
 
 
 class AnswerReply(Snapshot, _Advised):
@@ -296,9 +299,10 @@ class Result(_Advised):
     page: Page | None = Field(default=None, description="Set when `result` is a part: too long, or asked for so")
 
 
-class NotReadyYet(_Advised):
-    """The `data` of a NOT_READY: how far the task is whose result was asked for."""
+class NotReadyYet(_Model):
+    """The `data` of a NOT_READY: how far the task is whose result was asked for. `next` is in `details`."""
 
+    waited: Waited | None = None
     operation_id: str
     status: TaskStatus
     progress: float
@@ -326,6 +330,43 @@ class TaskTypes(_Model):
     task_types: list[TaskTypeInfo]
 
 
+class WorkerSeen(_Model):
+    """A process that runs tasks, as it last said."""
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    started_at: str
+    seen_at: str
+    slots: int = Field(description="How many tasks it runs at once")
+    task_types: list[str]
+    running: int
+    operations: list[str] | None = Field(description="Which; null where ids are not for everybody")
+
+
+class Queue(_Model):
+    due: int = Field(description="Tasks that could be taken now")
+    delayed: int = Field(description="Queued tasks whose time has not come")
+    oldest_waiting_seconds: float | None = Field(description="How long the first in line has waited; null: no line")
+
+
+class Stalled(_Model):
+    """Tasks whose process died and that nobody has taken over yet."""
+
+    count: int = Field(description="At most 100 are counted")
+    operations: list[str] | None
+
+
+class Fleet(_Model):
+    """Who works and what waits, over all processes of a store."""
+
+    workers: list[WorkerSeen] | None = Field(description="null: with SQLite, processes do not announce themselves")
+    queue: Queue
+    claimed: int = Field(description="Tasks that some process has taken")
+    stalled: Stalled
+
+
 class Health(_Model):
     """`GET /health`, of a server that is well (200) and of one that is not (503)."""
 
@@ -335,6 +376,7 @@ class Health(_Model):
     capabilities: dict[str, int] = Field(default_factory=dict, description="How many tools, prompts, resources")
     task_types: int = 0
     tasks: dict[str, int] = Field(default_factory=dict, description="How many tasks there are in each status")
+    fleet: Fleet | None = None
     reason: str | None = Field(default=None, description="Why it is unhealthy")
 
 

@@ -5,6 +5,8 @@ All of them wait rather than make the caller poll; how long is decided in `waiti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver.context import Context
@@ -12,16 +14,17 @@ from pydantic import Field
 
 from client_sdk import wire
 
+from ..clean import to_text
 from ..engine import Engine
 from ..errors import CallerError, InvalidArgument
-from ..task import Status, Task
+from ..task import Event, Status, Task
 from ..views import first_lost, frames, gap, snapshot
 from .answering import as_response
 from .callers import Caller
-from .paging import is_too_long, page_of
+from .paging import is_too_long, part_of
 from .replies import Answered, failure
 from .results import task_error
-from .sentences import next_step
+from .sentences import next_of_several, next_page
 from .snapshots import Snapshots
 from .waiting import Applied, Waiter
 
@@ -56,7 +59,7 @@ class FollowingTools:
         operation_id: OperationId,
         wait_seconds: WaitSeconds = None,
         since: Annotated[
-            int | None, Field(ge=0, description="last_event_id of the previous answer: adds the events since then")
+            int | None, Field(ge=0, description="Number of the last event you know, 0 for none: adds those after it")
         ] = None,
     ) -> wire.ProgressReply:
         """How far a task is: status, percent, message, estimated time left.
@@ -71,7 +74,15 @@ class FollowingTools:
             task = await self._waiter.hold(ctx, task, applied, any_event=since is not None)
         reply = wire.ProgressReply(**await self._snapshots.advised(task, caller, applied))
         if since is not None:
-            reply.events = await self._events(task, since)
+            budget = None if caller.is_bare else self._engine.settings.result_budget
+            found = await self._read(task, since, budget)
+            reply.events = _as_stream_events(task, found, since)
+            if found and found[-1].number < task.last_event_id:
+                number = found[-1].number
+                reply.next = (
+                    f"There are more events, up to {task.last_event_id}; for the next call "
+                    f'get_task_progress(operation_id="{task.id}", since={number}). {reply.next}'
+                )
         return reply
 
     async def get_task_result(
@@ -98,10 +109,9 @@ class FollowingTools:
         if task.status is not Status.COMPLETED:
             raise Answered(await self._not_ready(task, caller, applied))
         budget = self._engine.settings.result_budget
-        page = None
+        output, page = task.output, None
         if offset is not None or limit is not None or is_too_long(task, caller, budget):
-            page = page_of(task, offset or 0, limit or budget)
-        output = task.output if page is None else page.text
+            output, page = part_of(task, offset or 0, limit or budget)
         return wire.Result(
             operation_id=task.id,
             status=wire.TaskStatus.COMPLETED,
@@ -109,7 +119,7 @@ class FollowingTools:
             result=output,
             completed_at=snapshot(task).completed_at,
             page=page,
-            next=_next_page(task, page),
+            next=next_page(task, page),
             waited=applied.shown,
         )
 
@@ -136,7 +146,7 @@ class FollowingTools:
             over=over,
             waiting_for_input=asking,
             going_on=going_on,
-            next=self._next_of_several(tasks, going_on, caller),
+            next=next_of_several(tasks, going_on, wait_seconds=self._waiter.worth(caller)),
             waited=applied.shown,
         )
 
@@ -176,32 +186,21 @@ class FollowingTools:
         error = NotReady(f"The task is {status} ({task.progress:.0f} %); it has no result yet", next=shown["next"])
         return failure("get_task_result", error, data=data, is_error=False)
 
-    def _next_of_several(self, tasks: list[Task], going_on: list[str], caller: Caller) -> str:
-        for task in tasks:
-            if task.input_requests:
-                return next_step(task, wait_seconds=self._waiter.worth(caller))
-        if not going_on:
-            return "All of them are over. get_task_result(operation_id=…) gives each one's result."
-        done = len(tasks) - len(going_on)
-        return (
-            f"{done} of {len(tasks)} are over, the others go on by themselves. To wait on, call wait_for_tasks("
-            f"operation_ids={going_on}, wait_seconds={self._waiter.worth(caller):g})."
-        )
-
-    async def _events(self, task: Task, since: int) -> list[wire.StreamEvent]:
-        found = [] if since >= task.last_event_id else await self._engine.read(task.id, since, EVENTS_PER_REPLY)
-        shown = frames(task, found)
-        if first_lost(task, since):
-            shown.insert(0, gap(task))
-        return [wire.StreamEvent(id=number, event=name, data=data) for number, name, data in shown]
+    async def _read(self, task: Task, since: int, budget: int | None) -> list[Event]:
+        """The events after a number that fit one answer: with a budget at least one, and then so many characters."""
+        if since >= task.last_event_id:
+            return []
+        found = await self._engine.read(task.id, since, EVENTS_PER_REPLY)
+        if budget is None:
+            return list(found)
+        lengths = accumulate(len(to_text(event.data)) for event in found)
+        return [
+            event for n, (event, length) in enumerate(zip(found, lengths, strict=True)) if n == 0 or length <= budget
+        ]
 
 
-def _next_page(task: Task, page: wire.Page | None) -> str:
-    if page is None:
-        return "This is the whole result; nothing more is to be done."
-    if page.next_offset is None:
-        return "This is the last page of the result."
-    return (
-        f"This is a part of the result ({page.total_characters} characters in all). For the next call "
-        f'get_task_result(operation_id="{task.id}", offset={page.next_offset}).'
-    )
+def _as_stream_events(task: Task, found: Sequence[Event], since: int) -> list[wire.StreamEvent]:
+    shown = frames(task, found)
+    if first_lost(task, since):
+        shown.insert(0, gap(task))
+    return [wire.StreamEvent(id=number, event=name, data=data) for number, name, data in shown]

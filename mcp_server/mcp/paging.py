@@ -19,7 +19,7 @@ from ..errors import NotFound
 from ..task import Status, Task
 from .callers import Caller
 
-__all__ = ["RESULT_URI", "is_too_long", "page_of", "result_reader"]
+__all__ = ["RESULT_URI", "is_too_long", "part_of", "result_reader"]
 
 RESULT_URI = "longtask://{operation_id}/result"
 
@@ -29,12 +29,11 @@ def is_too_long(task: Task, caller: Caller, budget: int) -> bool:
     return not caller.is_bare and task.output is not None and len(_text(task)) > budget
 
 
-def page_of(task: Task, offset: int, limit: int) -> wire.Page:
-    """The characters of the output from `offset` on, at most `limit`."""
+def part_of(task: Task, offset: int, limit: int) -> tuple[str, wire.Page]:
+    """The characters of the output from `offset` on, at most `limit`, and which they are."""
     text = _text(task)
     end = offset + limit
-    return wire.Page(
-        text=text[offset:end],
+    return text[offset:end], wire.Page(
         offset=offset,
         total_characters=len(text),
         next_offset=end if end < len(text) else None,

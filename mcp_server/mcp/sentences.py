@@ -6,14 +6,26 @@ the next (elapsed time, percent, stage), so that no two are the same.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from client_sdk import wire
 
 from ..answers import first_question
 from ..errors import CallerError
 from ..task import Status, Task
 
-__all__ = ["duration", "next_after_error", "next_step", "status_line"]
+__all__ = [
+    "duration",
+    "next_after_error",
+    "next_of_list",
+    "next_of_several",
+    "next_page",
+    "next_step",
+    "status_line",
+]
 
 
 def duration(seconds: float) -> str:
@@ -60,17 +72,22 @@ def _running_parts(task: Task, now: float) -> list[str]:
     return parts
 
 
-def next_step(task: Task, *, wait_seconds: float = 0.0, queue_position: int | None = None) -> str:
+def next_step(
+    task: Task, *, wait_seconds: float = 0.0, queue_position: int | None = None, shows_output: bool = False
+) -> str:
     """Whether all is well, and the call to make.
 
     Args:
         wait_seconds: what is worth passing for this caller, as long as the task goes on.
+        shows_output: the answer has the output, if there is one.
     """
     quoted = f'operation_id="{task.id}"'
-    elapsed = duration(time.time() - (task.started_at or task.created_at))
+    elapsed = f"{duration(time.time() - (task.started_at or task.created_at))} so far"
     match task.status:
+        case Status.COMPLETED if shows_output:
+            return "It is done, and `output` is its result; nothing more is to be done."
         case Status.COMPLETED:
-            return f"It is done. get_task_result({quoted}) gives the result again as long as it is kept."
+            return f"It is done. Call get_task_result({quoted}) for the result."
         case Status.FAILED:
             return (
                 f"It failed and will not go on by itself. Read error; if it is worth another try, call "
@@ -80,19 +97,75 @@ def next_step(task: Task, *, wait_seconds: float = 0.0, queue_position: int | No
             return f"It was cancelled. retry_task({quoted}) would start it again from its last checkpoint."
         case Status.INPUT_REQUIRED:
             key, message = first_question(task.input_requests)
-            more = f" ({len(task.input_requests) - 1} more questions are open)" if len(task.input_requests) > 1 else ""
+            others = len(task.input_requests) - 1
+            more = f" ({others} more {'question is' if others == 1 else 'questions are'} open.)" if others else ""
             return (
-                f"It waits for an answer and does nothing until then. Ask the user: {message!r}, then call "
-                f'respond_to_task({quoted}, key="{key}", response=…){more}.'
+                f"It waits for an answer, {elapsed}. Ask the user: {message!r}, then call "
+                f'respond_to_task({quoted}, key="{key}", response={_form(task.input_requests[key])}), '
+                f'or with response="decline" if the user will not say.{more}'
             )
         case Status.QUEUED:
             ahead = f" with {queue_position} ahead of it" if queue_position else ""
-            state = f"All is well: it waits for its turn{ahead}, {elapsed} so far."
+            state = f"All is well: it waits for its turn{ahead}, {elapsed}."
         case _:
-            state = f"All is well: {status_line(task)}, {elapsed} so far."
+            state = f"All is well: {status_line(task)}, {elapsed}."
+    wait = f"Call get_task_result({quoted}, wait_seconds={wait_seconds:g}) to wait for the end."
+    if task.cancel_requested:
+        return f"It was asked to stop and soon will have: {status_line(task)}, {elapsed}. {wait}"
+    return f"{state} {wait} It goes on by itself; starting it again would only do the work twice."
+
+
+def _form(request: Mapping[str, Any]) -> str:
+    """The answer to a question with its blanks, such as `{"confirm": <boolean>}`."""
+    fields = request.get("params", {}).get("requestedSchema", {}).get("properties", {})
+    if not fields:
+        return '"accept"'
+    return "{" + ", ".join(f'"{name}": <{_kind(field)}>' for name, field in fields.items()) + "}"
+
+
+def _kind(field: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        return " or ".join(json.dumps(value, ensure_ascii=False) for value in field["enum"][:10])
+    return str(field.get("type", "value"))
+
+
+def next_of_several(tasks: Sequence[Task], going_on: Sequence[str], *, wait_seconds: float) -> str:
+    """What to do after a wait for several tasks.
+
+    Args:
+        going_on: the ids of those that neither are over nor ask something.
+    """
+    for task in tasks:
+        if task.input_requests:
+            return next_step(task, wait_seconds=wait_seconds)
+    if not going_on:
+        return "All of them are over. get_task_result(operation_id=…) gives each one's result."
+    elapsed = duration(time.time() - min(task.created_at for task in tasks))
     return (
-        f"{state} Call get_task_result({quoted}, wait_seconds={wait_seconds:g}) to wait for the end. "
-        "It goes on by itself; starting it again would only do the work twice."
+        f"All is well: {len(tasks) - len(going_on)} of {len(tasks)} are over after {elapsed}, the rest goes on by "
+        f"itself. To wait on, call wait_for_tasks(operation_ids={json.dumps(list(going_on))}, "
+        f"wait_seconds={wait_seconds:g})."
+    )
+
+
+def next_of_list(count: int, next_cursor: str | None, *, wait_seconds: float) -> str:
+    """What to do with a list of tasks."""
+    if count == 0:
+        return "There are none. list_task_types() tells what can be started."
+    more = f' list_operations(cursor="{next_cursor}") gives more of them.' if next_cursor else ""
+    return f"Follow one with get_task_result(operation_id=…, wait_seconds={wait_seconds:g}).{more}"
+
+
+def next_page(task: Task, page: wire.Page | None) -> str:
+    """What to do after a result, or a part of one."""
+    if page is None:
+        return "This is the whole result; nothing more is to be done."
+    if page.next_offset is None:
+        return "This is the last page of the result."
+    end = min(page.next_offset, page.total_characters)
+    return (
+        f"It is done, and `output` has characters {page.offset} to {end} of the {page.total_characters} of its "
+        f'result. For the next call get_task_result(operation_id="{task.id}", offset={page.next_offset}).'
     )
 
 

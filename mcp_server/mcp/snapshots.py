@@ -14,8 +14,8 @@ from ..task import Task
 from ..views import snapshot
 from .callers import Caller
 from .detailed import POLL_INTERVAL_SECONDS
-from .paging import is_too_long, page_of
-from .sentences import next_step
+from .paging import is_too_long, part_of
+from .sentences import next_page, next_step
 from .waiting import Applied, Waiter
 
 __all__ = ["STREAM_URL", "Snapshots", "stream_url"]
@@ -58,15 +58,24 @@ class Snapshots:
     async def advised(self, task: Task, caller: Caller, applied: Applied | None = None) -> dict[str, Any]:
         """`one`, with what was waited and the next step."""
         shown = await self.one(task, caller)
-        advice = next_step(task, wait_seconds=self._waiter.worth(caller), queue_position=shown["queue_position"])
+        advice = next_step(
+            task,
+            wait_seconds=self._waiter.worth(caller),
+            queue_position=shown["queue_position"],
+            shows_output=shown["output"] is not None or task.output is None,
+        )
         return {**shown, "next": advice, "waited": applied.shown if applied else None}
 
     async def started(self, task: Task, caller: Caller, applied: Applied | None) -> wire.StartReply:
         """What `start_long_task` answers, and a task type's own tool that was not done in time."""
         budget = self._engine.settings.result_budget
+        shown, page = await self.advised(task, caller, applied), None
+        if is_too_long(task, caller, budget):
+            shown["output"], page = part_of(task, 0, budget)
+            shown["next"] = next_page(task, page)
         return wire.StartReply(
-            **await self.advised(task, caller, applied),
+            **shown,
             stream_url=stream_url(STREAM_URL, task, caller),
             poll_interval_seconds=POLL_INTERVAL_SECONDS,
-            page=page_of(task, 0, budget) if is_too_long(task, caller, budget) else None,
+            page=page,
         )

@@ -19,6 +19,7 @@ from ..task import Status
 from .callers import Caller
 from .following import FollowingTools, OperationId, WaitSeconds
 from .replies import ReplyTool
+from .sentences import next_of_list
 from .snapshots import Snapshots
 from .waiting import Waiter
 
@@ -113,7 +114,8 @@ class LongTaskTools:
         )
         share = max(1, len(page.tasks))
         operations = [wire.Snapshot(**await self._snapshots.one(task, caller, share=share)) for task in page.tasks]
-        return wire.Operations(operations=operations, count=len(operations), next_cursor=page.next_cursor)
+        advice = next_of_list(len(operations), page.next_cursor, wait_seconds=self._waiter.worth(caller))
+        return wire.Operations(operations=operations, count=len(operations), next_cursor=page.next_cursor, next=advice)
 
     async def list_task_types(self) -> wire.TaskTypes:
         """What can be started: each task type's name, description, arguments as JSON Schema, and policy."""

@@ -58,6 +58,12 @@ def add_task_types(server: LongTaskServer) -> Gate:
         return "x" * size
 
     @server.task
+    async def talks(times: int, size: int, *, task: TaskContext) -> None:
+        """Emits texts of that size."""
+        for _ in range(times):
+            await task.emit("x" * size)
+
+    @server.task
     async def anything(value: int = 0):  # type: ignore[no-untyped-def]
         """Says nothing about what it returns."""
         return {"value": value} if value else None

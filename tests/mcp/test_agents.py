@@ -22,9 +22,9 @@ async def test_a_long_result_is_paged_and_the_pages_are_the_whole(served: Served
     offset: int | None = 0
     while offset is not None:
         data = (await agent.reply("get_task_result", operation_id=operation_id, offset=offset))["data"]
-        assert len(data["page"]["text"]) <= BUDGET
-        assert data["result"] == data["output"] == data["page"]["text"]
-        pages.append(data["page"]["text"])
+        assert len(data["output"]) <= BUDGET
+        assert data["result"] == data["output"]
+        pages.append(data["output"])
         offset = data["page"]["next_offset"]
         assert offset is None or f"offset={offset})" in data["next"]
     assert "".join(pages) == "x" * size
@@ -48,13 +48,17 @@ async def test_a_bare_request_gets_everything(served: Served) -> None:
 
 
 async def test_a_long_result_is_left_out_of_other_answers(served: Served) -> None:
-    """Progress, lists and direct calls stay short too; a direct call gives the first page."""
+    """Progress and lists stay short too; a start and a direct call that were done in time give the first page."""
     operation_id = await _done(served, "text", {"size": BUDGET + 1})
     agent = Modern(served.bare.http, {}, "some agent")
     assert (await agent.reply("get_task_progress", operation_id=operation_id))["data"]["output"] is None
     assert (await agent.reply("list_operations"))["data"]["operations"][0]["output"] is None
-    direct = await agent.call("text", {"size": BUDGET + 1}, meta={"mcp-long-tasks/wait_seconds": 20})
-    assert len(direct["structuredContent"]["data"]["page"]["text"]) == BUDGET
+    long = {"size": BUDGET + 1}
+    direct = await agent.call("text", long, meta={"mcp-long-tasks/wait_seconds": 20})
+    started = await agent.reply("start_long_task", task_type="text", arguments=long, wait_seconds=20)
+    for data in (direct["structuredContent"]["data"], started["data"]):
+        assert (len(data["output"]), data["page"]["next_offset"]) == (BUDGET, BUDGET)
+        assert f'get_task_result(operation_id="{data["operation_id"]}", offset={BUDGET})' in data["next"]
 
 
 async def test_the_whole_result_is_a_resource(served: Served) -> None:
@@ -111,6 +115,63 @@ async def test_an_answer_that_does_not_fit_is_refused_and_can_be_corrected(serve
     assert (first["data"]["answered"], again["data"]["answered"]) == (True, False)
     done = await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
     assert done["data"]["result"] == "confirmed: True"
+
+
+async def test_a_question_is_put_as_the_call_that_answers_it(served: Served) -> None:
+    """The fields to fill in are named with their types; what else may be said, and what else is asked, too."""
+    operation_id = await _asking(served)
+    asked = (await served.bare.call("get_task_progress", operation_id=operation_id))["data"]["next"]
+    assert f'respond_to_task(operation_id="{operation_id}", key="go", response={{"confirm": <boolean>}})' in asked
+    assert 'response="decline"' in asked
+    both = await served.bare.start("asks_twice")
+    for last_seen in (2, 3):
+        await served.bare.call("get_task_progress", operation_id=both, since=last_seen, wait_seconds=20)
+    asked = (await served.bare.call("get_task_progress", operation_id=both))["data"]["next"]
+    assert asked.endswith("(1 more question is open.)")
+
+
+async def test_an_answer_says_things_once(served: Served) -> None:
+    """The advice is in one place of a reply, and a page's text nowhere but in the result."""
+    running, long = await served.bare.start("gated"), await _done(served, "text", {"size": BUDGET + 1})
+    agent = Modern(served.bare.http, {}, "some agent")
+    waiting = str(await agent.reply("get_task_result", operation_id=running))
+    assert waiting.count("All is well") == waiting.count("wait_seconds=25") == 1
+    reply = str(await agent.reply("get_task_result", operation_id=long))
+    assert reply.count("x" * BUDGET) == 2, "`output` and `result`, which are the same value"
+    assert len(reply) < 2 * BUDGET + 1_000
+
+
+async def test_events_come_in_bearable_portions_that_lose_nothing(served: Served) -> None:
+    """An agent gets as many as fit an answer, at least one, and the call for the next; a program gets 200."""
+    operation_id = await _done(served, "talks", {"times": 250, "size": 1_000})
+    agent = Modern(served.bare.http, {}, "some agent")
+    seen: list[int] = []
+    advice = "since=0)"
+    while "get_task_progress" in advice or not seen:
+        since = seen[-1] if seen else 0
+        assert f"since={since})" in advice
+        data = (await agent.reply("get_task_progress", operation_id=operation_id, since=since))["data"]
+        assert len(str(data["events"])) < 2 * BUDGET
+        seen += [event["id"] for event in data["events"] if event["id"] is not None]
+        advice = data["next"]
+    assert seen == list(range(1, 254)), "queued, started, what it said, and the end"
+    assert (
+        len((await served.bare.call("get_task_progress", operation_id=operation_id, since=0))["data"]["events"]) == 200
+    )
+    large = await _done(served, "talks", {"times": 1, "size": 2 * BUDGET})
+    alone = (await agent.reply("get_task_progress", operation_id=large, since=2))["data"]["events"]
+    assert [event["id"] for event in alone] == [3]
+
+
+async def test_a_list_says_what_to_do_with_it(served: Served) -> None:
+    """Follow a task, look for more of them, or start one."""
+    empty = (await served.bare.call("list_operations", status="failed"))["data"]
+    assert (empty["count"], "list_task_types()" in empty["next"]) == (0, True)
+    for _ in range(2):
+        await served.bare.start("gated")
+    first = (await served.bare.call("list_operations", limit=1))["data"]
+    assert "get_task_result(operation_id=…, wait_seconds=25)" in first["next"]
+    assert f'list_operations(cursor="{first["next_cursor"]}")' in first["next"]
 
 
 async def test_refusals_say_what_to_do_next(served: Served) -> None:

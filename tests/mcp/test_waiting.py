@@ -78,7 +78,7 @@ async def test_a_known_host_gets_a_short_task_done_in_one_call(served: Served) -
     data = (await Modern(served.bare.http, {}, "claude-code").reply("start_long_task", task_type="text"))["data"]
     assert (data["status"], data["output"]) == ("completed", "xxxxx")
     assert data["waited"]["seconds"] == 2
-    assert data["next"].startswith("It is done.")
+    assert data["next"] == "It is done, and `output` is its result; nothing more is to be done."
 
 
 async def test_operators_may_override_the_table(tmp_path: Path) -> None:
@@ -161,9 +161,14 @@ async def test_a_wait_wakes_on_the_end_and_not_on_progress_without_a_cursor(serv
 
 
 async def test_two_answers_about_one_task_are_never_the_same(served: Served) -> None:
-    """What changes from one look to the next is in the sentence."""
+    """What changes from one look to the next is in the sentence, if only the time."""
     operation_id = await served.bare.start("gated")
     await served.gate.reached.wait()
+    several = [
+        (await served.bare.call("wait_for_tasks", operation_ids=[operation_id], wait_seconds=seconds))["data"]["next"]
+        for seconds in (0, 1)
+    ]
+    assert several[0] != several[1]
     first = await served.bare.call("get_task_progress", operation_id=operation_id)
     served.gate.open()
     second = await served.bare.call("get_task_progress", operation_id=operation_id, wait_seconds=20)
@@ -177,7 +182,7 @@ async def test_several_tasks_are_waited_for_together(served: Served) -> None:
     with anyio.fail_after(20):
         some = await served.bare.call("wait_for_tasks", operation_ids=[slow, quick], wait_seconds=60)
         assert (some["data"]["over"], some["data"]["going_on"]) == ([quick], [slow])
-        assert f"operation_ids=['{slow}']" in some["data"]["next"]
+        assert f'operation_ids=["{slow}"]' in some["data"]["next"]
         served.gate.open()
         every = await served.bare.call(
             "wait_for_tasks", operation_ids=[slow, asking, quick], mode="all", wait_seconds=60
