@@ -18,7 +18,7 @@ from tests.server.serving import Caller, Frame, calling
 from .audit import ENDS
 from .processes import PATIENCE, ServerProcess
 
-__all__ = ["Service", "asks", "result", "says", "until"]
+__all__ = ["Service", "asks", "result", "saved", "says", "until"]
 
 
 class Service:
@@ -101,6 +101,11 @@ async def until(caller: Caller, task_id: str, condition: Callable[[Frame], bool]
 
 def says(step: int) -> Callable[[Frame], bool]:
     return lambda frame: frame.event == "output" and frame.data["data"]["step"] == step
+
+
+def saved(step: int) -> Callable[[Frame], bool]:
+    """Whether the first attempt of `count` has its checkpoint after the step."""
+    return lambda frame: frame.event == "status" and frame.data["reason"] == "checkpoint" and frame.id == 2 + 3 * step
 
 
 def asks(key: str, attempt: int = 1) -> Callable[[Frame], bool]:

@@ -1,4 +1,4 @@
-"""Servers of a test as real processes: started, killed, told to stop, and started again on their file.
+"""`longtasks` as real processes of a test: started, killed, frozen, told to stop, and started again.
 
 They are forked from one process that has imported the program already, which saves each
 of them the two seconds of `python -m mcp_server`; from there on they are the command.
@@ -18,14 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Self
 
 import anyio.lowlevel
 import anyio.to_thread
 import psutil
 
-__all__ = ["LEASE", "PATIENCE", "ServerProcess", "serving"]
+__all__ = ["FORKS", "LEASE", "PATIENCE", "Process", "ServerProcess", "serving"]
 
-LISTENING = re.compile(r"longtasks \S+ listening on (http://\S+)")
+LISTENING = r"longtasks \S+ listening on (http://\S+)"
 LEASE = 1.0
 """Seconds; short, so that a takeover can be waited for."""
 PATIENCE = 120.0
@@ -33,11 +34,11 @@ PATIENCE = 120.0
 
 FORKS = multiprocessing.get_context("forkserver")
 # What a child needs of the test runner is imported with the rest: it looks for the parent's `__main__`.
-FORKS.set_forkserver_preload(["pytest", "mcp_server.cli", "mcp_server.backends.sqlite"])
+FORKS.set_forkserver_preload(["pytest", "mcp_server.cli", "mcp_server.backends.sqlite", "mcp_server.backends.redis"])
 
 
 def live(arguments: Sequence[str], environment: Mapping[str, str], stderr: Connection) -> None:
-    """What a server process does: `longtasks` with these arguments."""
+    """What a process does: `longtasks` with these arguments."""
     os.dup2(stderr.fileno(), 2)
     stderr.close()
     for name in [name for name in os.environ if name.startswith("LONGTASKS_")]:
@@ -47,6 +48,78 @@ def live(arguments: Sequence[str], environment: Mapping[str, str], stderr: Conne
     from mcp_server.cli import main
 
     main()
+
+
+class Process:
+    """One `longtasks` command, from its start to its end. Who asks for something that is yet to come waits for it."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        source, sink = FORKS.Pipe(duplex=False)
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self._process = FORKS.Process(target=live, args=(arguments, environment, sink))
+        self._process.start()
+        sink.close()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+        self._reader = threading.Thread(target=self._read, args=(source,))
+        self._reader.start()
+
+    def _read(self, source: Connection) -> None:
+        with source, open(source.fileno(), errors="replace", closefd=False) as lines:
+            for line in lines:
+                with self._news:
+                    self._lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error so far; all of it once it has ended."""
+        return "".join(self._lines)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.exitcode is None
+
+    def said(self, pattern: str) -> re.Match[str]:
+        """Wait until its log says so."""
+        with self._news:
+            self._news.wait_for(lambda: re.search(pattern, self.log) or not self._reader.is_alive(), PATIENCE)
+        found = re.search(pattern, self.log)
+        assert found, f"it never said {pattern!r}:\n{self.log}"
+        return found
+
+    @property
+    def url(self) -> str:
+        """Wait until it listens; its base URL."""
+        return self.said(LISTENING)[1]
+
+    def ready(self) -> Self:
+        """Wait until it takes tasks, as a worker says."""
+        self.said(r"longtasks \S+ working on")
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> int:
+        """SIGTERM; its exit code when it is gone."""
+        self.signal(signal.SIGTERM)
+        return self.ended()
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self._process.kill()
+        self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended; its exit code (negative: the signal that killed it)."""
+        self._process.join()
+        self._reader.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
 
 
 class ServerProcess:
@@ -60,47 +133,33 @@ class ServerProcess:
             **{f"LONGTASKS_{name.upper()}": str(value) for name, value in given.items()},
             "TEST_FOLDER": str(folder),
         }
-        self._process: multiprocessing.context.ForkServerProcess | None = None
-        self._reader: threading.Thread
-        self._log: list[str] = []
-        self._listens = threading.Event()
+        self._life: Process | None = None
+        self._log = ""
         self.url = ""
 
     @property
     def log(self) -> str:
         """What this life has written to standard error so far; all of it once the process has ended."""
-        return "".join(self._log)
+        return self._life.log if self._life is not None else self._log
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        assert self._process.pid is not None
-        return self._process.pid
+        return self._running.pid
+
+    @property
+    def _running(self) -> Process:
+        assert self._life is not None, "it does not run"
+        return self._life
 
     def spawn(self) -> None:
         """Start a life, without waiting for anything."""
-        assert self._process is None, "it is running"
-        source, sink = FORKS.Pipe(duplex=False)
-        self._log, self._listens = [], threading.Event()
-        self._process = FORKS.Process(target=live, args=(self._arguments, self._environment, sink))
-        self._process.start()
-        sink.close()
-        self._reader = threading.Thread(target=self._read, args=(source, self._log, self._listens))
-        self._reader.start()
-
-    def _read(self, source: Connection, log: list[str], listens: threading.Event) -> None:
-        with source, open(source.fileno(), errors="replace", closefd=False) as lines:
-            for line in lines:
-                log.append(line)
-                if (found := LISTENING.search(line)) is not None:
-                    self.url = found[1]
-                    listens.set()
-        listens.set()
+        assert self._life is None, "it is running"
+        self._life = Process(self._arguments, self._environment)
 
     async def listening(self) -> str:
         """Wait until it listens; its base URL."""
-        await anyio.to_thread.run_sync(self._listens.wait, PATIENCE)
-        assert LISTENING.search(self.log), f"the server did not start:\n{self.log}"
+        life = self._running
+        self.url = await anyio.to_thread.run_sync(lambda: life.url)
         return self.url
 
     async def start(self) -> str:
@@ -109,12 +168,12 @@ class ServerProcess:
 
     def kill(self) -> None:
         """`kill -9`."""
-        if self._process is not None:
-            self._process.kill()
+        if self._life is not None:
+            self._life.kill()
             self._over()
 
     def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        self._running.signal(number)
 
     async def freeze(self) -> None:
         """`SIGSTOP`, at a moment when others can write: who stands still in a commit keeps the file locked."""
@@ -137,13 +196,10 @@ class ServerProcess:
             return await anyio.to_thread.run_sync(self._over, abandon_on_cancel=True)
 
     def _over(self) -> int:
-        assert self._process is not None
-        process = self._process
-        process.join()
-        self._reader.join()
-        self._process = None
-        assert process.exitcode is not None
-        return process.exitcode
+        life = self._running
+        code = life.ended()
+        self._life, self._log = None, life.log
+        return code
 
 
 def _is_unlocked(file: Path) -> bool:

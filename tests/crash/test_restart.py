@@ -13,7 +13,7 @@ import pytest
 from tests.server.serving import Caller
 
 from .audit import attempts, check_log, check_witness, outputs, witness
-from .clients import Service, asks, result, says, until
+from .clients import Service, asks, result, saved, says, until
 from .processes import PATIENCE, serving
 
 APP = "tests.crash.application:server"
@@ -38,7 +38,7 @@ async def test_a_killed_task_goes_on_from_its_checkpoint(service: Service) -> No
     """Killed after step 7 of 10, the second attempt begins with step 8 and the result counts every step once."""
     caller = await service.start()
     task_id = await caller.start("count", {"steps": 10, "hold_at": 8})
-    await until(caller, task_id, lambda f: f.event == "status" and f.data["reason"] == "checkpoint" and f.id == 23)
+    await until(caller, task_id, saved(7))
     service.kill()
     caller = await service.start()
     frames = await service.follow(task_id)

@@ -1,21 +1,24 @@
-"""The tests of a fleet run when they are asked for: `LONGTASKS_FLEET_TESTS=1 python -m pytest tests/redis`.
-
-They start dozens of processes and kill them, and have not yet been run often enough to
-decide over every change. The contract suite and `tests/backends/test_redis.py` always run on Redis.
-"""
+"""What the tests of a fleet share: a Redis of the test's own, and processes on it."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-FLEET = ("test_crashes.py", "test_fleet.py", "test_soak.py")
+from .processes import Fleet, fleet
+from .server import RedisServer, redis_server
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("LONGTASKS_FLEET_TESTS"):
-        return
-    for item in items:
-        if item.path.parent.name == "redis" and item.path.name in FLEET:
-            item.add_marker(pytest.mark.skip(reason="set LONGTASKS_FLEET_TESTS=1 to run the tests of a fleet"))
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    # With `everysec` Redis may answer before it has written: while an older write is still on its way to the disk.
+    with redis_server(tmp_path / "redis", "appendonly yes", "appendfsync always") as server:
+        yield server
+
+
+@pytest.fixture
+def members(redis: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet(redis.url, tmp_path) as members:
+        yield members

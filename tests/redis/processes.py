@@ -1,23 +1,19 @@
-"""Replicas and workers of a test as real processes, and a plain TCP balancer before the replicas."""
+"""Replicas and workers of one Redis as processes of a test, and a plain TCP relay before servers."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import re
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import anyio
 import anyio.abc
 
-__all__ = ["LONGTASKS", "Fleet", "Process", "balancer", "fleet"]
+from tests.crash.processes import Process
+
+__all__ = ["LEASE", "LONGTASKS", "ROOT", "Fleet", "Process", "balancer", "fleet"]
 
 ROOT = Path(__file__).parents[2]
 LONGTASKS = [sys.executable, "-m", "mcp_server"]
@@ -25,77 +21,33 @@ LEASE = 2.0
 """Seconds; short, so that a takeover can be waited for."""
 
 
-class Process:
-    """One replica or worker. It starts beside the test, which waits for it where it asks for `url` or `ready`."""
-
-    def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as out:
-            self._process = subprocess.Popen([*LONGTASKS, *command], cwd=ROOT, env=environment, stderr=out, stdout=out)
-        self.pid = self._process.pid
-
-    @cached_property
-    def url(self) -> str:
-        return self.said(r"longtasks \S+ listening on (\S+)")[1]
-
-    def ready(self) -> Self:
-        """Wait until it takes tasks."""
-        self.said(r"longtasks \S+ working on")
-        return self
-
-    def said(self, pattern: str) -> re.Match[str]:
-        """Wait until its log says so."""
-        while not (found := re.search(pattern, self.log())):
-            assert self._process.poll() is None, f"it ended with {self._process.returncode}:\n{self.log()}"
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.02)
-        return found
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        if self.is_alive:
-            self._process.kill()
-        self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def terminate(self) -> int:
-        """SIGTERM; its exit code when it is gone."""
-        self.signal(signal.SIGTERM)
-        return self._process.wait(60)
-
-
 class Fleet:
-    """Processes on one Redis. They are killed at the end."""
+    """Processes on one Redis. They are killed at the end.
+
+    Args:
+        directory: where the application's tasks write what they did.
+        settings: of all processes, over a short lease.
+    """
 
     def __init__(self, redis_url: str, directory: Path, **settings: object) -> None:
-        self._directory, self._numbers = directory, itertools.count(1)
-        given = {"backend": redis_url, "port": 0, "lease": LEASE, **settings}
+        given = {"backend": redis_url, "lease": LEASE, **settings}
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("LONGTASKS_")},
             **{f"LONGTASKS_{name.upper()}": str(value) for name, value in given.items()},
+            "TEST_FOLDER": str(directory),
         }
         self.processes: list[Process] = []
 
-    def replica(self, app: str = "server") -> Process:
+    def replica(self, app: str = "app", **settings: object) -> Process:
         """A server that runs no tasks itself."""
-        return self.start("serve", "--no-worker", "--app", f"tests.redis.app:{app}")
+        return self.start("serve", "--no-worker", "--port", "0", "--app", f"tests.redis.{app}:server", **settings)
 
-    def worker(self, app: str = "server") -> Process:
-        return self.start("worker", "--app", f"tests.redis.app:{app}")
+    def worker(self, app: str = "app", **settings: object) -> Process:
+        return self.start("worker", "--app", f"tests.redis.{app}:server", **settings)
 
-    def start(self, *command: str) -> Process:
-        """Any `longtasks` command."""
-        log = self._directory / f"{command[0]}-{next(self._numbers)}.log"
-        process = Process(command, self._environment, log)
+    def start(self, *command: str, **settings: object) -> Process:
+        """Any `longtasks` command; with settings of its own. It starts beside the test."""
+        own = {f"LONGTASKS_{name.upper()}": str(value) for name, value in settings.items()}
+        process = Process(command, {**self._environment, **own})
         self.processes.append(process)
         return process
 
@@ -114,8 +66,15 @@ def fleet(redis_url: str, directory: Path, **settings: object) -> Iterator[Fleet
 
 
 @asynccontextmanager
-async def balancer(urls: Callable[[], Sequence[str]]) -> AsyncIterator[str]:
-    """One address before several servers, a connection to each in turn; one that does not answer is passed over."""
+async def balancer(
+    urls: Callable[[], Sequence[str]], sent: Callable[[bytes], None] = lambda chunk: None
+) -> AsyncIterator[str]:
+    """One address before several servers, a connection to each in turn; one that does not answer is passed over.
+
+    Args:
+        urls: the servers there are now.
+        sent: called with what a client sends, before it is passed on.
+    """
     turns = itertools.count()
 
     async def forward(client: anyio.abc.SocketStream) -> None:
@@ -128,7 +87,7 @@ async def balancer(urls: Callable[[], Sequence[str]]) -> AsyncIterator[str]:
                 except OSError:
                     continue
                 async with server, anyio.create_task_group() as both:
-                    both.start_soon(_pump, client, server, both.cancel_scope)
+                    both.start_soon(_pump, client, server, both.cancel_scope, sent)
                     both.start_soon(_pump, server, client, both.cancel_scope)
                 return
 
@@ -141,8 +100,14 @@ async def balancer(urls: Callable[[], Sequence[str]]) -> AsyncIterator[str]:
         serving.cancel_scope.cancel()
 
 
-async def _pump(source: anyio.abc.SocketStream, sink: anyio.abc.SocketStream, over: anyio.CancelScope) -> None:
+async def _pump(
+    source: anyio.abc.SocketStream,
+    sink: anyio.abc.SocketStream,
+    over: anyio.CancelScope,
+    seen: Callable[[bytes], None] = lambda chunk: None,
+) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async for chunk in source:
+            seen(chunk)
             await sink.send(chunk)
     over.cancel()

@@ -1,7 +1,7 @@
-"""What gets lost when something dies: nothing that was acknowledged. Real processes, really killed.
+"""What gets lost when a process of a fleet dies, stands still or is told to stop: nothing that was acknowledged.
 
-Each test ends by reading the whole log of its tasks (`audit`): numbers without a hole,
-one end, attempts one after the other, every step of the work recorded once.
+Each test ends by reading the whole log of its tasks (`audited`), as any reader would, and
+what their attempts wrote down as they worked (`check_witness`).
 """
 
 from __future__ import annotations
@@ -9,97 +9,78 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import pytest
 
-from client_sdk import LongTaskClient, OutputEvent, StatusEvent, TaskHandle, Unavailable
-from client_sdk.wire import TaskStatus
-from mcp_server.backends.redis import RedisBackend
+from client_sdk import LongTaskClient, OutputEvent
+from tests.crash.audit import attempts, audited, check_witness, outputs
+from tests.crash.clients import result, saved, says, until
+from tests.server.serving import Frame, calling
 
-from .audit import audit
 from .processes import LEASE, Fleet, Process, balancer, fleet
-from .server import RedisServer, redis_server
+from .server import RedisServer
 
 PATIENCE = 120.0
 """Seconds after which something counts as never happening."""
-OUTAGE = 3 * LEASE
-"""Seconds Redis is away: longer than any lease."""
+NOTICED = 4.0
+"""Seconds a busy machine may take to notice that a lease has run out, and to start the next attempt."""
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path / "redis", "appendonly yes") as server:
-        yield server
+def started(attempt: int, frame: Frame) -> bool:
+    return frame.event == "status" and frame.data["reason"] == "started" and frame.data["attempt"] == attempt
 
 
-@pytest.fixture
-def members(redis: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet(redis.url, tmp_path, drain_grace=0.2) as members:
-        yield members
-
-
-async def until_step(handle: TaskHandle, step: int) -> None:
-    async with handle.events(after=0) as events:
-        async for event in events:
-            if isinstance(event, OutputEvent) and event.data.data == step:
-                return
-
-
-async def runner(redis: RedisServer, task_id: str, workers: list[Process]) -> Process:
-    """The worker that runs the task now."""
-    async with RedisBackend(redis.url) as backend:
-        while True:
-            for seen in (await backend.fleet()).workers:
-                if task_id in seen.running:
-                    return next(worker for worker in workers if worker.pid == seen.pid)
+def ran(frame: Frame, workers: list[Process]) -> Process:
+    """The worker that emitted this."""
+    return next(worker for worker in workers if worker.pid == frame.data["data"]["pid"])
 
 
 async def test_the_tasks_of_a_killed_worker_go_on_elsewhere_from_their_checkpoint(
-    redis: RedisServer, members: Fleet
+    members: Fleet, tmp_path: Path
 ) -> None:
-    """Within the lease, as a new attempt; the stream shows every step once."""
+    """Within the lease, as a new attempt that begins with the first step that was not saved."""
     replica, workers = members.replica(), [members.worker(), members.worker()]
-    async with LongTaskClient(replica.url) as client:
+    assert all(worker.ready() for worker in workers)
+    async with calling(replica.url) as caller:
         with anyio.fail_after(PATIENCE):
-            handle = await client.start("count", {"steps": 100, "pause": 0.05})
-            victim = await runner(redis, handle.id, [worker.ready() for worker in workers])
-            await until_step(handle, 10)
-            killed = time.time()
-            victim.kill()
-            result = await handle.result()
-    assert result["attempt"] == 2
-    assert result["first"] > 10
-    (log,) = await audit(redis.url, [handle.id])
-    taken_up = next(event.at for event in log if event.kind == "started" and event.attempt == 2)
-    # The lease, and what it takes to notice, admit and start on a busy machine.
-    assert taken_up - killed <= 2 * LEASE
+            task_id = await caller.start("count", {"steps": 10, "hold_at": 8})
+            frame = await until(caller, task_id, says(7))
+            await until(caller, task_id, saved(7))
+            ran(frame, workers).kill()
+            killed = time.monotonic()
+            await until(caller, task_id, lambda frame: started(2, frame))
+            assert time.monotonic() - killed <= LEASE + NOTICED
+            (log,) = await audited(caller, [task_id])
+            assert [said["step"] for said in outputs(log)] == list(range(1, 11))
+            assert (await result(caller, task_id))["result"] == {"sum": 55, "first": 8, "attempt": 2}
+    check_witness(tmp_path)
 
 
-async def test_a_worker_that_comes_back_too_late_is_refused(redis: RedisServer, members: Fleet) -> None:
-    """Stopped for longer than its lease, it wakes up in the middle of its attempt, and adds nothing to the log."""
+async def test_a_worker_that_comes_back_too_late_is_refused(members: Fleet, tmp_path: Path) -> None:
+    """Frozen for longer than its lease, it wakes up in the middle of its attempt, and adds nothing to the log."""
     replica, workers = members.replica(), [members.worker(), members.worker()]
-    async with LongTaskClient(replica.url) as client:
+    assert all(worker.ready() for worker in workers)
+    async with calling(replica.url) as caller:
         with anyio.fail_after(PATIENCE):
-            handle = await client.start("count", {"steps": 150, "pause": 0.05})
-            victim = await runner(redis, handle.id, [worker.ready() for worker in workers])
+            task_id = await caller.start("count", {"steps": 100, "pause": 0.02})
+            victim = ran(await until(caller, task_id, says(3)), workers)
             victim.signal(signal.SIGSTOP)
-            async for event in handle.events(after=0):
-                if isinstance(event, StatusEvent) and event.data.reason == "started" and event.data.attempt == 2:
-                    break
+            await until(caller, task_id, lambda frame: started(2, frame))
             victim.signal(signal.SIGCONT)
-            assert (await handle.result())["attempt"] == 2
-            assert victim.is_alive
+            await anyio.to_thread.run_sync(victim.said, "attempt 1 lost it|its lease was lost")
+            (log,) = await audited(caller, [task_id])
+            assert attempts(log) == [1, 2]
             # It is of use again.
-            assert (await (await client.start("count", {"steps": 1})).result())["steps"] == 1
-    await audit(redis.url, [handle.id])
+            workers.remove(victim)
+            workers[0].kill()
+            assert (await result(caller, await caller.start("count", {"steps": 1})))["result"]["sum"] == 1
+    check_witness(tmp_path, late=2)
 
 
-async def test_the_readers_of_a_killed_replica_go_on_at_another(redis: RedisServer, members: Fleet) -> None:
+async def test_the_readers_of_a_killed_replica_go_on_at_another(members: Fleet, tmp_path: Path) -> None:
     """Through a balancer, with the cursor they have: nothing lost, nothing repeated, whoever is killed and when."""
     replicas = [members.replica(), members.replica()]
     assert all(replica.url for replica in replicas)
@@ -107,116 +88,93 @@ async def test_the_readers_of_a_killed_replica_go_on_at_another(redis: RedisServ
     chance = random.Random(1)
     async with balancer(lambda: [replica.url for replica in replicas]) as url, LongTaskClient(url) as client:
         with anyio.fail_after(PATIENCE):
-            handle = await client.start("count", {"steps": 150, "pause": 0.05})
-            seen: list[object] = []
-            kill_at = {chance.randrange(10, 60), chance.randrange(70, 120)}
+            handle = await client.start("count", {"steps": 60, "pause": 0.02})
+            seen: list[int | None] = []
+            kill_at = {chance.randrange(5, 25), chance.randrange(30, 50)}
             async for event in handle.events(after=0):
-                if isinstance(event, OutputEvent):
-                    seen.append(event.data.data)
-                    if event.data.data in kill_at:
-                        replicas.pop(0).kill()
-                        replica = members.replica()
-                        await anyio.to_thread.run_sync(attrgetter("url"), replica)
-                        replicas.append(replica)
-    assert seen == list(range(1, 151))
-    await audit(redis.url, [handle.id])
+                if event.number is not None:
+                    seen.append(event.number)
+                if isinstance(event, OutputEvent) and event.data.data["step"] in kill_at:
+                    replicas.pop(0).kill()
+                    replica = members.replica()
+                    # Only then: who asks for its address waits until it listens.
+                    await anyio.to_thread.run_sync(attrgetter("url"), replica)
+                    replicas.append(replica)
+        async with calling(replicas[0].url) as caller:
+            (log,) = await audited(caller, [handle.id])
+    assert seen == [frame.id for frame in log]
+    check_witness(tmp_path)
 
 
-async def test_redis_is_killed_and_comes_back_with_its_file(redis: RedisServer, members: Fleet) -> None:
-    """Acknowledged starts are there and end; running work goes on in the same attempt; readers miss nothing."""
+async def test_a_start_that_was_acknowledged_needs_nobody_alive(members: Fleet, tmp_path: Path) -> None:
+    """Recorded by a replica that is killed before any worker is there: the first worker that comes has it."""
     replica = members.replica()
-    members.worker().ready()
-    async with LongTaskClient(replica.url) as client:
+    async with calling(replica.url) as caller:
+        task_ids = [await caller.start("count", {"steps": 2}) for _ in range(3)]
+        replica.kill()
+    members.worker()
+    async with calling(members.replica().url) as caller:
         with anyio.fail_after(PATIENCE):
-            handles = [await client.start("count", {"steps": 40, "pause": 0.05}) for _ in range(5)]
-            follower: list[object] = []
-
-            async def follow() -> None:
-                async for event in handles[0].events(after=0):
-                    if isinstance(event, OutputEvent):
-                        follower.append(event.data.data)
-
-            async with anyio.create_task_group() as following:
-                following.start_soon(follow)
-                await until_step(client.task(handles[0].id), 10)
-                for _ in range(3):
-                    await anyio.to_thread.run_sync(redis.kill)
-                    await anyio.to_thread.run_sync(redis.start)
-            results = [await handle.result() for handle in handles]
-    assert follower == list(range(1, 41))
-    assert [result["attempt"] for result in results] == [1] * 5
-    await audit(redis.url, [handle.id for handle in handles])
+            for log in await audited(caller, task_ids):
+                assert attempts(log) == [1]
+    check_witness(tmp_path)
 
 
-async def test_while_redis_is_down_starts_are_refused_and_work_waits(redis: RedisServer, members: Fleet) -> None:
-    """For longer than a lease: `UNAVAILABLE` at once, health says so, and the work records its progress afterwards."""
-    replica, worker = members.replica(), members.worker()
-    members.worker().ready()
-    worker.ready()
-    async with LongTaskClient(replica.url) as client:
-        with anyio.fail_after(PATIENCE):
-            handle = await client.start("count", {"steps": 100, "pause": 0.05})
-            await until_step(handle, 10)
-            await anyio.to_thread.run_sync(redis.kill)
-            down = time.monotonic()
-            with pytest.raises(Unavailable):
-                await client.start("count", {"steps": 1})
-            assert time.monotonic() - down < OUTAGE
-            await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something
-            await anyio.to_thread.run_sync(redis.start)
-            result = await handle.result()
-            assert result["attempt"] == 1
-            assert (await (await client.start("count", {"steps": 1})).result())["steps"] == 1
-    await audit(redis.url, [handle.id])
+async def test_a_task_that_was_admitted_and_never_handed_over_is_found(
+    redis: RedisServer, members: Fleet, tmp_path: Path
+) -> None:
+    """Its worker dies as it is about to send the claimed task to Docket: when the lease is over another has it."""
+    replica, doomed = members.replica(), list[Process]()
 
+    def kill_at_hand_over(sent: bytes) -> None:
+        # The first that Docket would hear of a task is the key of its run.
+        if b":runs:" in sent and doomed[0].is_alive:
+            doomed[0].kill()
 
-async def test_while_redis_is_full_starts_are_refused_and_work_waits(redis: RedisServer, members: Fleet) -> None:
-    """The same, for longer than a lease; when there is room everything that was acknowledged is there."""
-    replica = members.replica()
-    members.worker().ready()
-    async with LongTaskClient(replica.url) as client:
-        with anyio.fail_after(PATIENCE):
-            handle = await client.start("count", {"steps": 100, "pause": 0.05})
-            await until_step(handle, 10)
-            redis.command("CONFIG", "SET", "maxmemory", "1mb")
-            with pytest.raises(Unavailable):
-                await client.start("count", {"steps": 1})
-            await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something
-            assert (await handle.status()).status is TaskStatus.RUNNING
-            redis.command("CONFIG", "SET", "maxmemory", "0")
-            assert (await handle.result())["attempt"] == 1
-            assert (await (await client.start("count", {"steps": 1})).result())["steps"] == 1
-    await audit(redis.url, [handle.id])
+    with anyio.fail_after(PATIENCE):
+        async with balancer(lambda: [f"redis://127.0.0.1:{redis.port}"], kill_at_hand_over) as relay:
+            doomed.append(members.worker(backend=relay.replace("http", "redis")))
+            await anyio.to_thread.run_sync(doomed[0].ready)
+            async with calling(replica.url) as caller:
+                task_id = await caller.start("count", {"steps": 2})
+                await anyio.to_thread.run_sync(doomed[0].ended)
+                snapshot = await caller.snapshot(task_id)
+                assert (snapshot["status"], snapshot["attempt"]) == ("queued", 0)
+                assert redis.command("HEXISTS", "{longtasks}:holders", task_id) == ":1"
+                members.worker()
+                (log,) = await audited(caller, [task_id])
+    assert attempts(log) == [1]
+    check_witness(tmp_path)
 
 
 async def test_a_worker_that_is_told_to_stop_lets_its_tasks_finish(redis: RedisServer, tmp_path: Path) -> None:
     """Within the grace: the running task ends in its first attempt, the waiting one is left to the next worker."""
-    with fleet(redis.url, tmp_path, drain_grace=30, concurrency=1) as members:
+    with fleet(redis.url, tmp_path, drain_grace=60, concurrency=1) as members:
         replica, worker = members.replica(), members.worker().ready()
-        async with LongTaskClient(replica.url) as client:
+        async with calling(replica.url) as caller:
             with anyio.fail_after(PATIENCE):
-                running = await client.start("count", {"steps": 30, "pause": 0.05})
-                waiting = await client.start("count", {"steps": 1})
-                await until_step(running, 3)
+                running = await caller.start("count", {"steps": 20, "pause": 0.05})
+                waiting = await caller.start("count", {"steps": 1})
+                await until(caller, running, says(3))
                 assert await anyio.to_thread.run_sync(worker.terminate) == 0
-                assert (await running.result())["attempt"] == 1
-                assert (await waiting.status()).status is TaskStatus.QUEUED
+                assert (await caller.snapshot(running))["status"] == "completed"
+                assert (await caller.snapshot(waiting))["status"] == "queued"
                 members.worker()
-                assert (await waiting.result())["attempt"] == 1
-    await audit(redis.url, [running.id, waiting.id])
+                logs = await audited(caller, [running, waiting])
+                assert [attempts(log) for log in logs] == [[1], [1]]
+    check_witness(tmp_path)
 
 
 async def test_after_the_grace_tasks_are_given_back_at_once(redis: RedisServer, tmp_path: Path) -> None:
     """Not when the lease has run out, here an hour; the next worker goes on from the checkpoint."""
     with fleet(redis.url, tmp_path, drain_grace=0.2, lease=3600) as members:
         replica, worker = members.replica(), members.worker().ready()
-        async with LongTaskClient(replica.url) as client:
+        async with calling(replica.url) as caller:
             with anyio.fail_after(PATIENCE):
-                handle = await client.start("count", {"steps": 100, "pause": 0.05})
-                await until_step(handle, 5)
+                task_id = await caller.start("count", {"steps": 10, "hold_at": 8})
+                await until(caller, task_id, saved(7))
                 assert await anyio.to_thread.run_sync(worker.terminate) == 0
                 members.worker()
-                result = await handle.result()
-    assert result["attempt"] == 2
-    assert result["first"] > 5
-    await audit(redis.url, [handle.id])
+                await audited(caller, [task_id])
+                assert (await result(caller, task_id))["result"] == {"sum": 55, "first": 8, "attempt": 2}
+    check_witness(tmp_path)
