@@ -128,8 +128,9 @@ class FollowingTools:
         ctx: Context,
         operation_ids: Annotated[list[str], Field(min_length=1, max_length=MAX_WAITED_FOR)],
         mode: Annotated[
-            Literal["any", "all"], Field(description="any: until the first of them ends; all: until every one has")
-        ] = "any",
+            Literal["any", "all"] | None,
+            Field(description="any, also if not given: until the first of them ends; all: until every one has"),
+        ] = None,
         wait_seconds: WaitSeconds = None,
     ) -> wire.TasksReply:
         """Wait for several tasks at once. A task that asks something ends the wait as one that is over does."""
@@ -137,7 +138,7 @@ class FollowingTools:
         ids = list(dict.fromkeys(operation_ids))
         tasks = [await self._engine.get(task_id, owner=caller.owner) for task_id in ids]
         applied = self._waiter.applied(caller, wait_seconds, "follow")
-        tasks = await self._waiter.until_several(ctx, tasks, applied, first=mode == "any")
+        tasks = await self._waiter.until_several(ctx, tasks, applied, first=mode != "all")
         over = [task.id for task in tasks if task.is_over]
         asking = [task.id for task in tasks if task.input_requests]
         going_on = [task.id for task in tasks if not task.is_over and not task.input_requests]

@@ -25,6 +25,8 @@ from .waiting import Waiter
 
 __all__ = ["LongTaskTools"]
 
+DEFAULT_LIMIT = 20
+
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
 _CANCELS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
@@ -104,13 +106,14 @@ class LongTaskTools:
         ctx: Context,
         status: Annotated[str | None, Field(description="Only tasks in this status")] = None,
         task_type: Annotated[str | None, Field(description="Only tasks of this type")] = None,
-        limit: Annotated[int, Field(description="1 to 100")] = 20,
+        limit: Annotated[int | None, Field(description="1 to 100, 20 if not given")] = None,
         cursor: Annotated[str | None, Field(description="next_cursor of the previous page")] = None,
     ) -> wire.Operations:
         """Your tasks, newest first. Finds a task again whose id was lost."""
         caller = Caller.of(ctx)
+        wanted = DEFAULT_LIMIT if limit is None else limit
         page = await self._engine.list(
-            owner=caller.owner, status=status, task_type=task_type, limit=limit, cursor=cursor
+            owner=caller.owner, status=status, task_type=task_type, limit=wanted, cursor=cursor
         )
         share = max(1, len(page.tasks))
         operations = [wire.Snapshot(**await self._snapshots.one(task, caller, share=share)) for task in page.tasks]

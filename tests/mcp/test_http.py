@@ -131,6 +131,19 @@ async def test_bad_arguments_are_answered_in_our_envelope(
         assert set(error) == {"path", "message", "expected", "got"}
 
 
+async def test_what_may_be_left_out_may_be_null(served: Served) -> None:
+    """Models fill in every argument they see; null is what nothing is."""
+    listed = {tool["name"]: tool for tool in (await served.modern.request("tools/list", {}))["tools"]}
+    task = await served.bare.start("text")
+    await served.bare.call("get_task_result", operation_id=task, wait_seconds=60)
+    given = {"task_type": "text", "operation_id": task, "operation_ids": [task], "key": "go", "response": True}
+    for tool in OUR_TOOLS - {"retry_task"} | {"wait_for_tasks"}:
+        schema = listed[tool]["inputSchema"]
+        arguments = {name: given[name] if name in schema.get("required", []) else None for name in schema["properties"]}
+        reply = (await served.bare.post(message("tools/call", {"name": tool, "arguments": arguments}))).json()
+        assert reply["result"]["isError"] is False, reply
+
+
 async def test_numbers_that_json_has_no_name_for_are_refused_as_arguments(served: Served) -> None:
     """NaN in a task's arguments is an argument error; in a list of ours it never comes back as one."""
     body = message("tools/call", {"name": "start_long_task", "arguments": {"task_type": "gated"}})
