@@ -276,7 +276,12 @@ class LongTaskServer(MCPServer[Any]):
         ]
         return Starlette(
             routes=[
-                health_route(self.engine, version=package_version(), capabilities=self._capabilities),
+                health_route(
+                    self.engine,
+                    version=package_version(),
+                    capabilities=self._capabilities,
+                    ids=self.settings.auth is None,
+                ),
                 *(route for route in sdk.routes if getattr(route, "path", None) != "/mcp"),
                 Mount("/", app=self._requiring_auth(Starlette(routes=guarded))),
             ],

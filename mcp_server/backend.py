@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from .task import Event, Status, Task
 
-__all__ = ["Backend", "Limits", "Page"]
+__all__ = ["Backend", "Fleet", "Limits", "Page", "WorkerSeen", "waiting_since"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,45 @@ class Limits:
     total: int
     types: Mapping[str, int | None] = field(default_factory=dict)
     per_owner: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A process that takes tasks, as of its last report. Times are seconds since the epoch."""
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    started_at: float
+    seen_at: float
+    slots: int
+    """How many tasks it runs at once."""
+    types: Sequence[str]
+    running: Sequence[str]
+    """Ids of the tasks it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Who works and what waits, at about one moment. It only informs: no decision is taken on it."""
+
+    workers: Sequence[WorkerSeen] | None
+    """None: in this kind of store processes do not say that they are there."""
+    due: int
+    """Queued tasks that could be claimed now."""
+    delayed: int
+    """Queued tasks whose time has not come."""
+    claimed: int
+    oldest_waiting: float | None
+    """Seconds the first in line has waited, of the priority where that is longest; None: nothing is due."""
+    stalled: Sequence[str]
+    """Ids of live tasks that no process holds: theirs died, and nobody has taken them over yet. At most 100."""
+
+
+def waiting_since(task: Task) -> float:
+    """When a queued task began to wait for a process."""
+    return max(task.updated_at, task.not_before)
 
 
 class Backend(Protocol):
@@ -125,6 +164,10 @@ class Backend(Protocol):
 
     async def counts(self) -> Mapping[Status, int]:
         """How many tasks there are in each status. Also the health probe."""
+        ...
+
+    async def fleet(self) -> Fleet:
+        """Who works and what waits. Cheap enough for a probe every second."""
         ...
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import asdict
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated
 
 import anyio
 import typer
-from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
+from client_sdk import wire
+
 from .app import LongTaskServer, package_version
-from .backend import Backend
 from .backends import open_backend
 from .errors import ConfigurationError
 from .loading import load_server, run_async
 from .serving import running
 from .settings import Settings
+from .views import fleet
 
 __all__ = ["fleet_commands", "work"]
 
@@ -31,13 +31,6 @@ DRAIN_GRACE = 30.0
 
 fleet_commands = typer.Typer()
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-
-
-@runtime_checkable
-class FleetBackend(Backend, Protocol):
-    """A backend that several machines share and that knows who they are."""
-
-    async def fleet(self) -> Any: ...
 
 
 @fleet_commands.command()
@@ -82,28 +75,31 @@ def workers(
 ) -> None:
     """Show the fleet: who is alive, what each runs, what waits and what has stalled."""
     opened = open_backend(Settings.load(backend=backend))
-    if not isinstance(opened, FleetBackend):
-        raise ConfigurationError(f"a {opened.name} backend has no fleet; --backend redis://… has")
+    if opened.name == "sqlite":
+        raise ConfigurationError(
+            "the processes on a SQLite file do not know each other; --backend redis://… has a fleet"
+        )
 
     async def show() -> None:
         async with opened:
-            seen = await opened.fleet()
+            seen = fleet(await opened.fleet())
         if as_json:
-            print(to_json(asdict(seen), indent=2).decode())
+            print(seen.model_dump_json(indent=2))
         else:
             _show(seen)
 
     run_async(show)
 
 
-def _show(fleet: Any) -> None:
+def _show(fleet: wire.Fleet) -> None:
     table = Table("worker", "host", "pid", "version", "slots", "running", "task types", box=None)
-    for seen in fleet.workers:
-        running = f"{len(seen.running)}: {' '.join(seen.running)}" if seen.running else "0"
-        row: list[Any] = [seen.name, seen.host, seen.pid, seen.version, seen.slots, running, " ".join(seen.types)]
-        table.add_row(*map(str, row))
+    for seen in fleet.workers or ():
+        running = f"{seen.running}: {' '.join(seen.operations)}" if seen.operations else "0"
+        row = [seen.name, seen.host, str(seen.pid), seen.version, str(seen.slots), running, " ".join(seen.task_types)]
+        table.add_row(*row)
     out.print(table if fleet.workers else "no workers")
-    waited = "" if fleet.oldest_waiting is None else f", the oldest for {fleet.oldest_waiting:.1f} s"
-    out.print(f"{fleet.queued} waiting{waited}; {fleet.delayed} delayed; {fleet.claimed} claimed")
-    if fleet.stalled:
-        out.print(f"stalled: {' '.join(fleet.stalled)}")
+    queue = fleet.queue
+    waited = "" if queue.oldest_waiting_seconds is None else f", the oldest for {queue.oldest_waiting_seconds:.1f} s"
+    out.print(f"{queue.due} waiting{waited}; {queue.delayed} delayed; {fleet.claimed} claimed")
+    if fleet.stalled.operations:
+        out.print(f"stalled: {' '.join(fleet.stalled.operations)}")

@@ -12,10 +12,11 @@ from typing import Any
 
 from client_sdk import wire
 
+from .backend import Fleet
 from .clean import to_text
 from .task import Event, Kind, Status, Task
 
-__all__ = ["first_lost", "frames", "gap", "present", "snapshot", "sse"]
+__all__ = ["first_lost", "fleet", "frames", "gap", "present", "snapshot", "sse"]
 
 Frame = tuple[int | None, str, dict[str, Any]]
 """Event id (None: not a durable event), event name, data."""
@@ -106,6 +107,32 @@ def _frames(task: Task, event: Event) -> list[Frame]:
             return [(event.number, "error", error)]
         case _:
             return [(event.number, "status", _status(task, event))]
+
+
+def fleet(seen: Fleet, *, ids: bool = True) -> wire.Fleet:
+    """Without `ids` it says how many and not which."""
+    workers = [
+        wire.WorkerSeen(
+            name=worker.name,
+            host=worker.host,
+            pid=worker.pid,
+            version=worker.version,
+            started_at=wire.timestamp(worker.started_at),
+            seen_at=wire.timestamp(worker.seen_at),
+            slots=worker.slots,
+            task_types=list(worker.types),
+            running=len(worker.running),
+            operations=list(worker.running) if ids else None,
+        )
+        for worker in seen.workers or ()
+    ]
+    waited = None if seen.oldest_waiting is None else round(seen.oldest_waiting, 3)
+    return wire.Fleet(
+        workers=None if seen.workers is None else workers,
+        queue=wire.Queue(due=seen.due, delayed=seen.delayed, oldest_waiting_seconds=waited),
+        claimed=seen.claimed,
+        stalled=wire.Stalled(count=len(seen.stalled), operations=list(seen.stalled) if ids else None),
+    )
 
 
 def _status(task: Task, event: Event) -> dict[str, Any]:

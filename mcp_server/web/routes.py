@@ -21,7 +21,7 @@ from client_sdk import wire
 from ..engine import Engine
 from ..errors import CallerError, Internal, InvalidArgument, LimitExceeded, NotFound, TryLater, Unavailable
 from ..task import Status
-from ..views import present, snapshot, sse
+from ..views import fleet, present, snapshot, sse
 from .feed import Feeds
 
 __all__ = ["health_route", "progress_routes"]
@@ -76,18 +76,25 @@ def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route
     ]
 
 
-def health_route(engine: Engine, *, version: str, capabilities: Capabilities) -> Route:
-    """Whether the server can work; `capabilities` counts the tools, prompts and resources of the MCP side."""
+def health_route(engine: Engine, *, version: str, capabilities: Capabilities, ids: bool) -> Route:
+    """Whether the server can work, and the fleet.
+
+    Args:
+        capabilities: counts the tools, prompts and resources of the MCP side.
+        ids: whether anybody may read which tasks are run; probes have no credentials.
+    """
 
     async def health(request: Request) -> Response:
         body: dict[str, Any] = {"status": "healthy", "version": version, "backend": engine.backend.name}
         try:
             counts = await engine.backend.counts()
+            seen = await engine.backend.fleet()
         except Unavailable as error:
             return JSONResponse({**body, "status": "unhealthy", "reason": error.message}, status_code=503)
         body["capabilities"] = dict(await capabilities())
         body["task_types"] = len(engine.registry)
         body["tasks"] = {status.value: counts.get(status, 0) for status in Status}
+        body["fleet"] = fleet(seen, ids=ids).model_dump(mode="json")
         return JSONResponse(body)
 
     return Route("/health", _answering_errors(health))

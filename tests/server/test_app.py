@@ -245,7 +245,9 @@ async def test_without_a_token_nobody_gets_in(guarded: str) -> None:
             assert (await nobody.post(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}')).status_code == 401
             for path in ("/progress/x", "/progress/x/stream"):
                 assert (await nobody.http.get(path)).status_code == 401
-            assert (await nobody.http.get("/health")).status_code == 200
+            health = await nobody.http.get("/health")
+            assert health.status_code == 200
+            assert health.json()["fleet"]["stalled"] == {"count": 0, "operations": None}
 
 
 async def test_a_task_is_seen_by_the_caller_who_started_it_only(guarded: str) -> None:

@@ -274,6 +274,12 @@ async def test_health_counts_what_there_is(tmp_path: Path) -> None:
         "queued": 0, "running": 0, "input_required": 0, "completed": 1, "failed": 0, "cancelled": 0,
     }  # fmt: skip
     assert body["version"]
+    assert body["fleet"] == {
+        "workers": None,
+        "queue": {"due": 0, "delayed": 0, "oldest_waiting_seconds": None},
+        "claimed": 0,
+        "stalled": {"count": 0, "operations": []},
+    }
 
 
 async def test_health_says_when_the_backend_does_not_answer(tmp_path: Path) -> None:

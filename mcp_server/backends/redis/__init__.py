@@ -1,6 +1,7 @@
 """Tasks in Redis, carried by Docket: any number of replicas and workers on any machine.
 
     connection.py  clients for every kind of URL, and what Redis's errors mean
+    layout.py      how a task lies in Redis
     scripts.py     one typed stub for each script in lua/
     backend.py     the seam's methods on top of these
     watching.py    one pub/sub connection for everybody who waits

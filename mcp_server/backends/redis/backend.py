@@ -22,12 +22,13 @@ from typing import Self
 import anyio
 from redis.exceptions import RedisError
 
-from ...backend import Limits, Page
+from ...backend import Fleet, Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
 from ...task import Event, Status, Task
-from ..records import event_data, fixed, read_event, read_task, snapshot, to_json
+from ..records import fixed, snapshot, to_json
 from .connection import Connection, Outage, refuses_us, shown
-from .fleet import Fleet, view
+from .fleet import view
+from .layout import PARTS, id_of, order_of, packed, read_record, unpacked
 from .scripts import FORMAT, Record, Scripts, encoded
 from .serving import Serving
 from .watching import GONE, Watching
@@ -133,7 +134,7 @@ class RedisBackend:
             fields["state"] = to_json(task.state)
         record = Record(
             id=task.id,
-            order=_order(task),
+            order=order_of(task),
             type=task.type,
             owner=task.owner,
             idempotency_key=task.idempotency_key,
@@ -141,7 +142,7 @@ class RedisBackend:
             not_before=task.not_before,
             fields=fields,
         )
-        stored = await self._scripts.create(record, [(e.number, _packed(e)) for e in events], now=task.created_at)
+        stored = await self._scripts.create(record, [(e.number, packed(e)) for e in events], now=task.created_at)
         if stored == task.id:
             return task
         first = await self.load(stored)
@@ -149,10 +150,10 @@ class RedisBackend:
         return first if first is not None else await self.create(task, events)
 
     async def load(self, task_id: str) -> Task | None:
-        return _read(await self._connection.command("HMGET", self._task(task_id), *PARTS))
+        return read_record(await self._connection.command("HMGET", self._task(task_id), *PARTS))
 
     async def commit(self, before: Task, after: Task, events: Sequence[Event], *, durable: bool = False) -> None:
-        packed = [(event.number, _packed(event)) for event in events]
+        entries = [(event.number, packed(event)) for event in events]
         fields: dict[str, bytes | str | int] = {"snapshot": snapshot(after)}
         if after.has_state and (after.state is not before.state or not before.has_state):
             fields["state"] = to_json(after.state)
@@ -166,7 +167,7 @@ class RedisBackend:
             before=before.last_event_id,
             after=after.last_event_id,
             digest=hashlib.blake2b(
-                b"\n".join([self._nonce, *(data for _, data in packed)]), digest_size=12
+                b"\n".join([self._nonce, *(data for _, data in entries)]), digest_size=12
             ).hexdigest(),
             status=after.status.value if after.status else "",
             not_before=after.not_before,
@@ -174,7 +175,7 @@ class RedisBackend:
             keep=keep,
             expires_at=after.expires_at,
             fields=fields,
-            events=packed,
+            events=entries,
         )
         if not done:
             raise Conflict(f"Task {after.id} is not at event {before.last_event_id} any more")
@@ -193,7 +194,7 @@ class RedisBackend:
             for number, entry in entries:
                 if events and size >= PAGE_BYTES:
                     return events
-                events.append(_unpacked(number, entry[b"e"]))
+                events.append(unpacked(number, entry[b"e"]))
                 size += len(entry[b"e"])
             if len(entries) < wanted or size >= PAGE_BYTES:
                 return events
@@ -214,17 +215,16 @@ class RedisBackend:
         parts += [] if task_type is None else [encoded(task_type)]
         newest = "+" if cursor is None else f"({cursor}"
         entries = await self._connection.command("ZREVRANGEBYLEX", ":".join(parts), newest, "-", "LIMIT", 0, limit + 1)
-        found = [entry.decode() for entry in entries]
         records = await self._connection.pipeline(
-            [("HMGET", self._task(entry.partition(":")[2]), *PARTS) for entry in found[:limit]]
+            [("HMGET", self._task(id_of(entry)), *PARTS) for entry in entries[:limit]]
         )
-        tasks = [task for record in records if (task := _read(record)) is not None]
-        return Page(tasks=tasks, next_cursor=found[limit - 1] if len(found) > limit else None)
+        tasks = [task for record in records if (task := read_record(record)) is not None]
+        return Page(tasks=tasks, next_cursor=entries[limit - 1].decode() if len(entries) > limit else None)
 
     async def queue_position(self, task: Task) -> int | None:
         if task.status is not Status.QUEUED:
             return None
-        order = _order(task)
+        order = order_of(task)
         due, delayed, queued, status = await self._connection.pipeline(
             [
                 ("ZRANK", f"{self._root}:queue", order),
@@ -243,6 +243,9 @@ class RedisBackend:
     async def counts(self) -> Mapping[Status, int]:
         found = await self._connection.command("HGETALL", f"{self._root}:counts")
         return {status: int(found.get(status.value.encode(), 0)) for status in Status}
+
+    async def fleet(self) -> Fleet:
+        return await view(self._connection, self._root)
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
         serving = Serving(
@@ -264,10 +267,6 @@ class RedisBackend:
     async def purge(self, now: float) -> int:
         return await self._scripts.purge(now, PURGE)
 
-    async def fleet(self) -> Fleet:
-        """Who is alive, what each runs and what waits. Raises Unavailable."""
-        return await view(self._connection, self._root)
-
     def _task(self, task_id: str) -> str:
         return f"{self._root}:task:{task_id}"
 
@@ -278,25 +277,3 @@ class RedisBackend:
     async def _stored_number(self, task_id: str) -> float:
         version = await self._connection.command("HGET", self._task(task_id), "version")
         return GONE if version is None else float(version)
-
-
-PARTS = ("fixed", "snapshot", "state", "output")
-
-
-def _read(record: Sequence[bytes | None]) -> Task | None:
-    known, changed, state, output = record
-    return None if known is None or changed is None else read_task(known, changed, state, output)
-
-
-def _order(task: Task) -> str:
-    """What tasks are ordered by, as text: highest priority, then oldest, then id."""
-    return f"{9 - task.priority}{int(task.created_at * 1_000_000):016d}:{task.id}"
-
-
-def _packed(event: Event) -> bytes:
-    return b"%s %r %d %s" % (event.kind.value.encode(), event.at, event.attempt, event_data(event))
-
-
-def _unpacked(number: bytes, entry: bytes) -> Event:
-    kind, at, attempt, data = entry.split(b" ", 3)
-    return read_event(int(number.partition(b"-")[0]), kind.decode(), float(at), int(attempt), data)

@@ -1,7 +1,6 @@
 """Who is alive, what each runs, and what waits: the fleet as Redis sees it.
 
 Workers report every few seconds; one that stopped reporting is left out and forgotten.
-Everything here only informs: no decision about a task is taken on it.
 """
 
 from __future__ import annotations
@@ -9,58 +8,28 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic_core import from_json, to_json
 
-from ...backend import Limits
+from ...backend import Fleet, Limits, WorkerSeen, waiting_since
 from .connection import Connection
+from .layout import PARTS, id_of, read_record
 
-__all__ = ["REPORT", "Fleet", "WorkerSeen", "report", "retire", "view"]
+__all__ = ["REPORT", "report", "retire", "view"]
 
 REPORT = 2.0
 """Seconds between two reports of a worker."""
 MISSED = 5
 """Reports a worker may miss before it is taken for dead."""
+PAST_DIGITS = ":"
+"""Sorts after every digit."""
+SHOWN = 100
+"""Stalled tasks that are named."""
 STARTED = time.time()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSeen:
-    """A process that takes tasks, as of its last report. Times are seconds since the epoch."""
-
-    name: str
-    host: str
-    pid: int
-    version: str
-    started_at: float
-    seen_at: float
-    slots: int
-    """How many tasks it runs at once."""
-    types: Sequence[str]
-    running: Sequence[str]
-    """Ids of the tasks it runs."""
-
-
 REPORTED = frozenset(field.name for field in fields(WorkerSeen)) - {"name"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
-    """The workers and the queue at one moment."""
-
-    workers: Sequence[WorkerSeen]
-    queued: int
-    """Tasks that could be claimed now."""
-    delayed: int
-    """Queued tasks whose time has not come."""
-    claimed: int
-    oldest_waiting: float | None
-    """Seconds the longest waiting of the tasks next in line has waited, None if none waits."""
-    stalled: Sequence[str]
-    """Ids of tasks whose worker stopped renewing its lease and that nobody has taken over yet."""
 
 
 async def report(connection: Connection, root: str, name: str, limits: Limits, running: Sequence[str]) -> None:
@@ -86,23 +55,31 @@ async def retire(connection: Connection, root: str, name: str) -> None:
 async def view(connection: Connection, root: str) -> Fleet:
     """The fleet now. Raises Unavailable."""
     now = await _clock(connection)
-    reports, queued, delayed, claimed, heads, stalled = await connection.pipeline(
+    reports, due, delayed, claimed, expired, left, *lines = await connection.pipeline(
         [
             ("HGETALL", f"{root}:workers"),
             ("ZCARD", f"{root}:queue"),
             ("ZCARD", f"{root}:delayed"),
-            ("ZCARD", f"{root}:claims"),
-            ("ZRANGE", f"{root}:queue", 0, 99),
-            ("ZRANGEBYSCORE", f"{root}:claims", "-inf", int(now * 1000), "LIMIT", 0, 100),
+            ("ZCOUNT", f"{root}:claims", f"({int(now * 1000)}", "+inf"),
+            ("ZRANGEBYSCORE", f"{root}:claims", "-inf", int(now * 1000), "LIMIT", 0, SHOWN),
+            ("ZRANGE", f"{root}:stalled", 0, SHOWN - 1),
+            # An order begins with the digit of its priority: one line each, and who is first in it.
+            *(
+                ("ZRANGEBYLEX", f"{root}:queue", f"[{line}", f"({line}{PAST_DIGITS}", "LIMIT", 0, 1)
+                for line in range(10)
+            ),
         ]
     )
-    # After the priority digit an order holds the time of creation in microseconds.
-    oldest = min((int(order[1:17]) / 1e6 for order in heads), default=None)
+    heads = await connection.pipeline(
+        [("HMGET", f"{root}:task:{id_of(order)}", *PARTS) for orders in lines for order in orders]
+    )
+    waits = [now - waiting_since(task) for record in heads if (task := read_record(record)) is not None]
     alive: list[WorkerSeen] = []
     dead: list[bytes] = []
-    for name, facts in _pairs(reports):
+    for name, facts in reports.items():
         # A newer worker may report more than this program knows.
-        worker = WorkerSeen(name=name.decode(), **{k: v for k, v in from_json(facts).items() if k in REPORTED})
+        known = {key: value for key, value in from_json(facts).items() if key in REPORTED}
+        worker = WorkerSeen(name=name.decode(), **known)
         if worker.seen_at < now - REPORT * MISSED:
             dead.append(name)
         else:
@@ -111,11 +88,11 @@ async def view(connection: Connection, root: str) -> Fleet:
         await connection.command("HDEL", f"{root}:workers", *dead)
     return Fleet(
         workers=sorted(alive, key=lambda worker: worker.name),
-        queued=queued,
+        due=due,
         delayed=delayed,
         claimed=claimed,
-        oldest_waiting=None if oldest is None else max(0.0, now - oldest),
-        stalled=[task_id.decode() for task_id in stalled],
+        oldest_waiting=max(0.0, *waits) if waits else None,
+        stalled=[*(task_id.decode() for task_id in expired), *(id_of(order) for order in left)][:SHOWN],
     )
 
 
@@ -123,10 +100,6 @@ async def _clock(connection: Connection) -> float:
     """Redis's clock: the machines of a fleet need not agree on the time."""
     seconds, micros = await connection.command("TIME")
     return float(seconds) + float(micros) / 1e6
-
-
-def _pairs(hash: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    return list(hash.items())
 
 
 def _version() -> str:

@@ -14,6 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from .layout import id_of
+
 if TYPE_CHECKING:
     from .connection import Connection, SyncConnection
 
@@ -177,10 +179,7 @@ class Scripts:
             repeat=False,
         )
         pause, *claimed = answer
-        claims = [
-            (order.decode().partition(":")[2], token.decode())
-            for order, token in zip(claimed[::2], claimed[1::2], strict=True)
-        ]
+        claims = [(id_of(order), token.decode()) for order, token in zip(claimed[::2], claimed[1::2], strict=True)]
         return Admitted(claims=claims, next_due=int(pause) / 1000)
 
     async def begin(self, task_id: str, token: str, carrier: str, lease: float) -> bool:

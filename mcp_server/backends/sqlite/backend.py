@@ -20,7 +20,7 @@ from typing import Literal, Self
 import anyio
 import anyio.to_thread
 
-from ...backend import Limits, Page
+from ...backend import Fleet, Limits, Page
 from ...errors import Unavailable
 from ...task import Event, Status, Task
 from ..wakeups import GONE, Wakeups
@@ -142,6 +142,9 @@ class SQLiteBackend:
 
     async def counts(self) -> Mapping[Status, int]:
         return await self._readers.read(queries.counts)
+
+    async def fleet(self) -> Fleet:
+        return await self._readers.read(queries.fleet)
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
         server = Server(

@@ -1,4 +1,4 @@
-"""What a read does on its connection. Each is one statement, so it sees one moment."""
+"""What a read does on its connection. Each but `fleet` is one statement, so it sees one moment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from ...backend import Page
+from ...backend import Fleet, Page, waiting_since
 from ...task import Event, Status, Task
 from .. import records
 from .statements import SQL
 
-__all__ = ["counts", "last_numbers", "list_tasks", "load", "queue_position", "read_events"]
+__all__ = ["counts", "fleet", "last_numbers", "list_tasks", "load", "queue_position", "read_events"]
 
 PAGE_BYTES = 1024 * 1024
 LARGEST = 2**63 - 1
@@ -65,6 +65,21 @@ def queue_position(connection: sqlite3.Connection, task_id: str) -> int | None:
 def counts(connection: sqlite3.Connection) -> Mapping[Status, int]:
     stored = dict(connection.execute(SQL.counts).fetchall())
     return {status: stored.get(status, 0) for status in Status}
+
+
+def fleet(connection: sqlite3.Connection) -> Fleet:
+    now = time.time()
+    queued = counts(connection)[Status.QUEUED]
+    delayed, claimed = connection.execute(SQL.fleet_counts, {"now": now}).fetchone()
+    heads = [records.read_task(*row) for row in connection.execute(SQL.first_in_line, {"now": now}).fetchall()]
+    return Fleet(
+        workers=None,
+        due=max(0, queued - delayed),
+        delayed=delayed,
+        claimed=claimed,
+        oldest_waiting=max((now - waiting_since(task) for task in heads), default=None),
+        stalled=[task_id for (task_id,) in connection.execute(SQL.stalled_tasks, {"now": now}).fetchall()],
+    )
 
 
 def last_numbers(connection: sqlite3.Connection, task_ids: Sequence[str]) -> Mapping[str, int]:

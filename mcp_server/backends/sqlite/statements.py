@@ -34,6 +34,9 @@ class Statements:
     list_status_and_type: str
     queue_position: str
     counts: str
+    fleet_counts: str
+    first_in_line: str
+    stalled_tasks: str
     last_numbers: str
     data_version: str
     leased_types: str

@@ -83,6 +83,28 @@ WHERE own.id = :id AND own.status = 'queued'
 -- name: counts
 SELECT status, tasks FROM counts
 
+-- name: fleet_counts
+SELECT
+    (SELECT count(*) FROM tasks WHERE status = 'queued' AND not_before > 0 AND not_before > :now),
+    (SELECT count(*) FROM leases WHERE expires_at > :now)
+
+-- name: first_in_line
+SELECT fixed, snapshot, state, output FROM whole_tasks
+WHERE seq IN (
+    SELECT (
+        SELECT seq FROM tasks
+        WHERE status = 'queued' AND priority = line.value AND not_before <= :now
+        ORDER BY seq LIMIT 1
+    )
+    FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]') AS line
+)
+
+-- name: stalled_tasks
+SELECT id FROM tasks
+WHERE status IN ('running', 'input_required')
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.task = tasks.seq AND leases.expires_at > :now)
+ORDER BY priority DESC, seq LIMIT 100
+
 -- name: last_numbers
 SELECT id, last_event_id FROM tasks WHERE id IN (SELECT value FROM json_each(?))
 

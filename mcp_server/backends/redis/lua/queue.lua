@@ -4,7 +4,7 @@
 -- `queue:type:owner` holds what may be claimed of one owner's, a dead process's running
 -- tasks too, and `heads:type` the first of each owner ("order owner"), so that a claim
 -- that must pass over owners who are at their limit looks at one entry per owner however
--- much that owner has waiting.
+-- much that owner has waiting. `stalled` holds those of a dead process, for who looks.
 -- `delayed` holds what is not due yet, by its time. `claims` holds leases by their end,
 -- `holders` the token, carrier, type and owner of each, `running` how many there are.
 local function requeue_head(type, owner, before)
@@ -21,9 +21,7 @@ end
 
 local function enqueue(order, type, owner, status)
     local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
-    if status == 'queued' then
-        redis.call('ZADD', key('queue'), 0, order)
-    end
+    redis.call('ZADD', key(status == 'queued' and 'queue' or 'stalled'), 0, order)
     redis.call('ZADD', key('queue', type, owner), 0, order)
     requeue_head(type, owner, head)
 end
@@ -32,6 +30,7 @@ local function dequeue(order, type, owner)
     local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
     redis.call('ZREM', key('delayed'), order)
     redis.call('ZREM', key('queue'), order)
+    redis.call('ZREM', key('stalled'), order)
     redis.call('ZREM', key('queue', type, owner), order)
     requeue_head(type, owner, head)
 end
