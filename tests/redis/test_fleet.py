@@ -110,7 +110,7 @@ async def test_two_replicas_behind_a_balancer_are_one_server(running: Running) -
 
 async def test_a_replica_with_a_worker_of_its_own_needs_no_other(members: Fleet) -> None:
     """`longtasks serve` alone does everything."""
-    replica = members.start("serve", "--port", "0", "--app", "tests.redis.app:server")
+    replica = members.replica(works=True)
     async with LongTaskClient(replica.url) as client:
         with anyio.fail_after(PATIENCE):
             assert (await (await client.start("count", {"steps": 3})).result())["sum"] == 6
