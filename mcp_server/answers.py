@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, shown
 
 __all__ = ["ACTIONS", "check_response", "elicitation", "first_question"]
 
@@ -52,6 +51,9 @@ def check_response(key: str, request: Mapping[str, Any], response: Any) -> None:
 
 
 def _misfits(path: str, request: Mapping[str, Any], response: Any) -> Iterator[dict[str, Any]]:
+    # Here, since the process of a task imports this module for its questions and never gets as far.
+    from jsonschema import Draft202012Validator, SchemaError
+
     if not isinstance(response, Mapping):
         yield _error(path, "must be an object with `action`", "object", response)
     elif response.get("action") not in ACTIONS:
@@ -69,7 +71,7 @@ def _misfits(path: str, request: Mapping[str, Any], response: Any) -> Iterator[d
 
 
 def _error(path: str, message: str, expected: str, got: Any) -> dict[str, Any]:
-    return {"path": path, "message": _cut(message), "expected": _cut(expected), "got": _cut(repr(got))}
+    return {"path": path, "message": _cut(message), "expected": _cut(expected), "got": shown(got, 200)}
 
 
 def _cut(text: str) -> str:

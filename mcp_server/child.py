@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import queue
@@ -20,25 +21,28 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
-from .clean import clean
+from .clean import clean, text
 from .context import SyncTaskContext, TaskCancelled, TaskInfo
-from .errors import TaskError, protocol_error
+from .errors import TaskError
+from .facts import as_dict, checked, error_told_by
 from .registry import TaskType
 from .task import Kind
 
 __all__ = ["main"]
 
-UNBOUNDED = sys.maxsize
-"""Sizes are checked where they are stored."""
+MOST_OF_A_TRACEBACK = 100_000
+"""Characters of it that the log gets: its end."""
 
 
 class _Pipe:
-    """A `context.Channel` over the pipe."""
+    """A `context.Channel` over the pipe, for whatever threads the function has."""
 
-    def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
-        self._source, self._target = source, target
+    def __init__(self, source: BinaryIO, target: BinaryIO, max_bytes: int) -> None:
+        self._source, self._target, self._max_bytes = source, target, max_bytes
         self._lock = threading.Lock()
-        self._replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._numbers = itertools.count(1)
+        self._asking: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        """By number: the threads that wait for a reply."""
         self._stopped = False
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -47,36 +51,48 @@ class _Pipe:
             message = json.loads(line)
             if "stop" in message:
                 self._stopped = True
-            self._replies.put(message)
+                for asking in list(self._asking.values()):
+                    asking.put({})
+            else:
+                self._asking[message["to"]].put(message)
         _end_all()
 
     def say(self, **message: Any) -> None:
-        line = json.dumps(message).encode() + b"\n"
+        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             self._target.write(line)
             self._target.flush()
 
-    def _reply(self) -> dict[str, Any]:
-        while True:
-            reply = self._replies.get()
-            if self._stopped:
-                raise TaskCancelled
-            return reply
+    def _ask(self, **message: Any) -> dict[str, Any]:
+        """Say it and wait for the reply."""
+        number = next(self._numbers)
+        replies = self._asking[number] = queue.SimpleQueue()
+        # Entered before the look: a stop either is seen here or finds us there.
+        if not self._stopped:
+            self.say(**message, number=number)
+            reply = replies.get()
+        if self._stopped:
+            raise TaskCancelled
+        del self._asking[number]
+        if "error" in reply:
+            raise TaskError(**reply["error"])
+        return reply
 
     def put(self, kind: Kind, facts: Mapping[str, Any]) -> None:
         if self._stopped:
             raise TaskCancelled
-        wait = kind is Kind.CHECKPOINT
-        self.say(do="put", kind=kind.value, facts=clean(facts, f"{kind.value} event", UNBOUNDED), wait=wait)
-        if wait:
-            self._reply()
+        facts, _ = checked(kind, facts, self._max_bytes)
+        if kind is Kind.CHECKPOINT:
+            self._ask(do="put", kind=kind.value, facts=facts)
+        else:
+            self.say(do="put", kind=kind.value, facts=facts)
 
     def drain_sync(self, *, everything: bool = False) -> None:
         """Nothing to do: a full pipe holds the writer up, and `put` waits for a checkpoint itself."""
 
     def answer_sync(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
-        self.say(do="ask", key=key, request=request, timeout=timeout)
-        reply = self._reply()
+        request = clean(request, "question", self._max_bytes)
+        reply = self._ask(do="ask", key=key, request=request, timeout=timeout)
         if "timeout" in reply:
             raise TimeoutError(key)
         answer: Mapping[str, Any] = reply["answer"]
@@ -104,22 +120,21 @@ def main() -> None:
         os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
+    # Neither the function nor a program it starts reads what is said to us, or writes between our lines.
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     order = json.loads(source.readline())
-    pipe = _Pipe(source, target)
+    pipe = _Pipe(source, target, order["max_bytes"])
     try:
         pipe.say(**_run(order, pipe))
     except TaskCancelled:
         pipe.say(do="stopped")
-    except TaskError as error:
-        pipe.say(do="fail", message=error.message, code=error.code, details=error.details, retry=error.retry)
-    except SystemExit as error:
-        pipe.say(do="fail", message=f"The function called exit({error.code!r})", code="EXIT", details={}, retry=True)
     except BaseException as error:
-        if (told := protocol_error(error)) is not None:
-            pipe.say(do="fail", message=told.message, code=told.code, details=told.details, retry=False)
+        if (told := error_told_by(error, order["max_bytes"])) is not None:
+            pipe.say(do="fail", **as_dict(told))
         else:
-            pipe.say(do="crash", traceback=traceback.format_exc())
+            pipe.say(do="crash", traceback=traceback.format_exc()[-MOST_OF_A_TRACEBACK:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -139,8 +154,10 @@ def _run(order: Mapping[str, Any], pipe: _Pipe) -> dict[str, Any]:
     arguments = task_type.bind(order["arguments"])
     if task_type.context_parameter is not None:
         arguments[task_type.context_parameter] = context
-    value = clean(function(**arguments), "result", UNBOUNDED)
-    return {"do": "return", "value": value, "summary": context.summary}
+    limit = order["max_bytes"]
+    value = clean(function(**arguments), "result", limit)
+    summary = None if context.summary is None else text(context.summary, "summary", limit)
+    return {"do": "return", "value": value, "summary": summary}
 
 
 def _module(name: str, file: str | None) -> Any:

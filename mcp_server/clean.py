@@ -19,7 +19,15 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 
 from .errors import TaskError
 
-__all__ = ["clean", "storable", "to_text"]
+__all__ = ["clean", "measured", "storable", "text", "to_text"]
+
+
+_READERS_WORDS = {
+    "recursion limit exceeded": "it is nested too deeply",
+    # Half of a surrogate pair, which no Unicode text has.
+    "unexpected end of hex escape": "it holds text that is no Unicode",
+    "lone leading surrogate in hex escape": "it holds text that is no Unicode",
+}
 
 
 def clean(value: Any, what: str, max_bytes: int) -> Any:
@@ -29,28 +37,56 @@ def clean(value: Any, what: str, max_bytes: int) -> Any:
         TaskError: `NOT_JSON` when it holds something that has no JSON form, `TOO_LARGE`
             when its JSON is longer than `max_bytes`. `what` names it in the message.
     """
+    return measured(value, what, max_bytes)[0]
+
+
+def measured(value: Any, what: str, max_bytes: int) -> tuple[Any, int]:
+    """As `clean`, with the length of the JSON."""
     try:
         try:
-            text = json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
+            written = json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
         except (TypeError, ValueError):
             # NaN, or keys that are no strings: rare, so only then is everything walked in Python.
-            text = json.dumps(_rebuilt(value), allow_nan=False, separators=(",", ":"))
-        plain = from_json(text)
-    except (TypeError, ValueError, RecursionError, PydanticSerializationError) as error:
-        raise TaskError(f"The {what} cannot be written as JSON: {error}", code="NOT_JSON", retry=False) from None
-    if len(text) > max_bytes:
-        raise TaskError(
-            f"The {what} is {len(text)} bytes as JSON; at most {max_bytes} are kept",
-            code="TOO_LARGE",
-            details={"bytes": len(text), "max_bytes": max_bytes},
-            retry=False,
-        )
-    return plain
+            written = json.dumps(_rebuilt(value), allow_nan=False, separators=(",", ":"))
+        plain = from_json(written)
+    except RecursionError:
+        raise _not_json(what, "it is nested too deeply") from None
+    except (TypeError, ValueError, PydanticSerializationError) as error:
+        raise _not_json(what, _READERS_WORDS.get(str(error).partition(" at line")[0], str(error))) from None
+    if len(written) > max_bytes:
+        raise _too_large(what, len(written), "bytes as JSON", max_bytes)
+    return plain, len(written)
 
 
-def storable(value: object) -> str:
-    """A short text for people (a message, a name) out of whatever was given, without what UTF-8 cannot hold."""
-    return str(value).encode("utf-8", "replace").decode()
+def text(value: object, what: str, max_bytes: int) -> str:
+    """A text for people (a message, a name) out of whatever was given, without what UTF-8 cannot hold.
+
+    Raises:
+        TaskError: `TOO_LARGE`.
+    """
+    found = storable(value)
+    if len(found) > max_bytes:
+        raise _too_large(what, len(found), "characters long", max_bytes)
+    return found
+
+
+def storable(value: object, most: int | None = None) -> str:
+    """As `text`, but cut to `most` characters."""
+    found = str(value).encode("utf-8", "replace").decode()
+    return found if most is None or len(found) <= most else found[: most - 3] + "..."
+
+
+def _not_json(what: str, reason: str) -> TaskError:
+    return TaskError(f"The {what} cannot be written as JSON: {reason}", code="NOT_JSON", retry=False)
+
+
+def _too_large(what: str, size: int, unit: str, max_bytes: int) -> TaskError:
+    return TaskError(
+        f"The {what} is {size} {unit}; at most {max_bytes} are kept",
+        code="TOO_LARGE",
+        details={"bytes": size, "max_bytes": max_bytes},
+        retry=False,
+    )
 
 
 def to_text(value: Any) -> str:

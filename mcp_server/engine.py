@@ -20,7 +20,7 @@ import anyio
 from .answers import check_response
 from .backend import Backend, Limits, Page
 from .background import background_tasks
-from .clean import clean
+from .clean import clean, storable
 from .errors import (
     Conflict,
     IdempotencyConflict,
@@ -31,6 +31,7 @@ from .errors import (
     NotRetryable,
     TaskError,
     Unavailable,
+    shown,
 )
 from .execution import Execution, failure
 from .registry import Policy, Registry
@@ -109,8 +110,7 @@ class Engine:
             raise _invalid("priority", "must be from 0 to 9", "0 to 9", priority)
         if not 0 <= start_after <= 366 * 86_400:
             raise _invalid("start_after", "must be 0 or more seconds, at most a year", "0 to 31622400", start_after)
-        if idempotency_key is not None and not 0 < len(idempotency_key) <= 512:
-            raise _invalid("idempotency_key", "must have 1 to 512 characters", "1 to 512 characters", idempotency_key)
+        _check_text("idempotency_key", idempotency_key, 512)
         await self._check_room()
         now = time.time()
         fresh = Task(
@@ -123,7 +123,7 @@ class Engine:
             updated_at=now,
             idempotency_key=idempotency_key,
             priority=priority,
-            answers=dict(answers or {}),
+            answers=self._as_json("answers", answers or {}),
         )
         task = await self._create(fresh, not_before=now + start_after if start_after else 0.0)
         if task.id != fresh.id and (task.type != task_type or task.arguments != arguments):
@@ -167,8 +167,9 @@ class Engine:
     async def cancel(self, task_id: str, reason: str | None = None, *, owner: str = "") -> Task:
         """Ask the task to stop. Returns at once: a queued task is over then, a running one soon.
 
-        Harmless when it is over or was asked before.
+        Harmless when it is over or was asked before. Raises NotFound, InvalidArgument.
         """
+        _check_text("reason", reason or None, 2000)
         while True:
             task = await self.get(task_id, owner=owner)
             if task.is_over or task.cancel_requested:
@@ -351,9 +352,14 @@ def _is_forgotten(task: Task) -> bool:
     return task.expires_at is not None and task.expires_at <= time.time()
 
 
+def _check_text(path: str, text: str | None, most: int) -> None:
+    if text is not None and (not 0 < len(text) <= most or storable(text) != text):
+        expected = f"1 to {most} characters of Unicode"
+        raise _invalid(path, f"must have {expected}", expected, text)
+
+
 def _invalid(path: str, message: str, expected: str, got: object) -> InvalidArgument:
-    shown = repr(got) if len(repr(got)) <= 100 else repr(got)[:97] + "..."
     return InvalidArgument(
-        f"{path} {message}, got {shown}",
-        errors=[{"path": path, "message": message, "expected": expected, "got": shown}],
+        f"{path} {message}, got {shown(got)}",
+        errors=[{"path": path, "message": message, "expected": expected, "got": shown(got)}],
     )

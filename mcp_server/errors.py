@@ -44,6 +44,7 @@ __all__ = [
     "Unavailable",
     "UnknownTaskType",
     "protocol_error",
+    "shown",
 ]
 
 PROTOCOL_ERROR = "PROTOCOL_ERROR"
@@ -155,3 +156,12 @@ def protocol_error(error: BaseException) -> TaskError | None:
         return None
     details = {"code": code, "data": getattr(told, "data", None)}
     return TaskError(message, code=PROTOCOL_ERROR, details=details, retry=False)
+
+
+def shown(value: object, most: int = 100) -> str:
+    """A value as a message shows it: in brief, and whatever it is."""
+    try:
+        found = repr(value)
+    except Exception:  # nested too deeply, or a `__repr__` of somebody's own
+        found = f"<{type(value).__name__}>"
+    return found if len(found) <= most else found[: most - 3] + "..."

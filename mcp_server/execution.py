@@ -17,17 +17,18 @@ import math
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import anyio
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
 from .backend import Backend
-from .clean import clean, storable
+from .clean import clean, text
 from .context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
-from .errors import Conflict, InvalidArgument, TaskError, Unavailable, protocol_error
+from .errors import Conflict, TaskError, Unavailable
+from .facts import MOST_OF_A_CODE, Fact, Facts, checked, error_told_by
 from .registry import TaskType
 from .runners import run_async, run_in_process, run_in_thread
 from .settings import Settings
@@ -37,13 +38,10 @@ __all__ = ["Execution"]
 
 logger = logging.getLogger(__name__)
 
-HIGH_WATER = 1_000
-"""Facts that may wait to be written before a report waits too."""
-BATCH = 500
-"""Facts folded into one commit."""
+PROCESS_GRACE = 0.5
+"""Seconds a process gets to end at most: it can be killed without harm to anyone."""
 
 Stop = Literal["cancelled", "timeout", "lost", "shutdown"]
-Fact = tuple[Kind, float, Mapping[str, Any]]
 
 
 class Execution:
@@ -53,19 +51,18 @@ class Execution:
         self.task, self.type = task, task_type
         self.attempt = task.attempt
         self._backend, self._settings = backend, settings
-        self._facts: deque[Fact] = deque()
+        self._facts = Facts()
         self._commit_lock = anyio.Lock()
         self._token: EventLoopToken | None = None
         self._loop: asyncio.AbstractEventLoop
         self._wake_pending = threading.Event()
         self._wake = anyio.Event()
         self._changed = anyio.Event()
+        self._began = (time.time(), time.monotonic())
         self._asked = 0
         self._questions: set[str] = set()
         self._stop: Stop | None = None
         self._stopping = anyio.Event()
-        self._ended = False
-        """The attempt's last fact is on its way: the function can add nothing any more."""
         self._closed = False
         """The attempt's last event is written, or the task is somebody else's: nothing is left to do."""
 
@@ -84,51 +81,52 @@ class Execution:
                 await self._finish(*end)
                 background.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
-            self._stop = self._stop or "shutdown"
+            self._request_stop("shutdown")
             with anyio.move_on_after(self._settings.cancel_grace, shield=True):
                 await self._finish(Kind.RETRYING, {"cause": "released", "message": "The server stopped"})
             raise
         finally:
-            self._ended = self._closed = True
+            self._facts.ended = self._closed = True
 
     # What the function sees: context.Channel.
 
     def put(self, kind: Kind, facts: Mapping[str, Any]) -> None:
-        if self._ended or (self._stop and self.type.runner != "async"):
+        if self._facts.ended or self._must_raise:
             raise TaskCancelled(self._stop or "the attempt is over")
-        if kind is Kind.OUTPUT:
-            topic = None if facts["topic"] is None else storable(facts["topic"])
-            facts = {"topic": topic, "data": clean(facts["data"], "output event", self._settings.max_event_bytes)}
-        elif kind is Kind.CHECKPOINT:
-            facts = {"state": clean(facts["state"], "checkpoint", self._settings.max_event_bytes)}
-        elif kind is Kind.PROGRESS:
-            facts = _sound_progress(facts, self._settings.max_event_bytes)
-        self._append(kind, facts)
+        says, size = checked(kind, facts, self._settings.max_event_bytes)
+        self._facts.put(Fact(kind, self._now(), says, size))
         if not self._wake_pending.is_set():
             self._wake_pending.set()
             self._loop.call_soon_threadsafe(lambda: self._wake.set())
 
+    @property
+    def _must_raise(self) -> bool:
+        """Whether the function must stop, and only an exception out of its own calls can tell it."""
+        return self._stop is not None and self.type.runner != "async"
+
     async def drain(self, *, everything: bool = False) -> None:
-        if everything or len(self._facts) > HIGH_WATER:
+        if everything or self._facts.too_many:
             await self._flush()
         else:
             await checkpoint()
 
     def drain_sync(self, *, everything: bool = False) -> None:
-        if everything or len(self._facts) > HIGH_WATER:
+        if everything or self._facts.too_many:
             anyio.from_thread.run(self._flush, token=self._token)
 
     async def answer(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
         self._asked += 1
-        key = key or f"q{self._asked}"
+        key = text(key or f"q{self._asked}", "key of the question", MOST_OF_A_CODE)
         if key not in self.task.answers:
             if key in self._questions:
                 raise TaskError(f"There is already an open question with the key {key!r}", code="DUPLICATE_QUESTION")
-            self._questions.add(key)
             self.put(Kind.INPUT_REQUIRED, {"requests": {key: request}})
+            self._questions.add(key)
             await self._flush()
             with anyio.move_on_after(timeout):
                 while key not in self.task.answers:
+                    if self._must_raise:
+                        raise TaskCancelled(self._stop)
                     await self._changed.wait()
             if key not in self.task.answers:
                 # The deadline is an answer too, so the question is closed for everybody.
@@ -144,9 +142,6 @@ class Execution:
 
     # Writing.
 
-    def _append(self, kind: Kind, facts: Mapping[str, Any]) -> None:
-        self._facts.append((kind, time.time(), facts))
-
     async def _write_out(self) -> None:
         while True:
             await self._wake.wait()
@@ -158,44 +153,47 @@ class Execution:
         async with self._commit_lock:
             self._wake_pending.clear()
             while self._facts and not self._closed:
-                batch = [self._facts.popleft() for _ in range(min(BATCH, len(self._facts)))]
+                batch = self._facts.take()
                 try:
                     await self._commit(batch, durable)
                 except BaseException:
                     # Whoever flushed was cancelled; what was reported is still to be written.
-                    self._facts.extendleft(reversed(batch))
+                    self._facts.put_back(batch)
                     raise
 
     async def _commit(self, batch: list[Fact], durable: bool) -> None:
         delay = 0.05
-        while True:
-            before = self.task
+        while not self._closed:
             try:
-                after, events = self._fold(before, batch)
-                # Shielded: a commit that was given up might still happen, and its facts be written twice.
-                with anyio.CancelScope(shield=True):
-                    await self._backend.commit(before, after, events, durable=durable)
-            except Conflict:
+                if await self._try_commit(batch, durable):
+                    return
                 await self._reload()
-            except (StaleAttempt, TransitionError) as error:
-                logger.info("task %s: attempt %d lost it: %s", before.id, self.attempt, error)
-                self._closed = True
-                self._request_stop("lost")
             except Unavailable as error:
                 # Nothing the function did is lost: the facts stay here until they can be written.
-                logger.warning("task %s: cannot record its progress yet: %s", before.id, error)
+                logger.warning("task %s: cannot record its progress yet: %s", self.task.id, error)
                 await anyio.sleep(delay)
                 delay = min(delay * 2, 2.0)
-                continue
-            else:
-                self._set_task(after)
-                return
-            if self._closed:
-                return
+
+    async def _try_commit(self, batch: list[Fact], durable: bool) -> bool:
+        """Fold the batch onto the task as we know it; False if it is another one by now."""
+        before = self.task
+        try:
+            after, events = self._fold(before, batch)
+            # Shielded: a commit that was given up might still happen, and its facts be written twice.
+            with anyio.CancelScope(shield=True):
+                await self._backend.commit(before, after, events, durable=durable)
+        except Conflict:
+            return False
+        except (StaleAttempt, TransitionError) as error:
+            logger.info("task %s: attempt %d lost it: %s", before.id, self.attempt, error)
+            self._lose()
+        else:
+            self._set_task(after)
+        return True
 
     def _fold(self, task: Task, batch: list[Fact]) -> tuple[Task, list[Event]]:
         events: list[Event] = []
-        for kind, at, facts in batch:
+        for kind, at, facts, _ in batch:
             if kind is Kind.INPUT_ANSWERED and not task.input_requests.keys() & facts["responses"].keys():
                 continue  # the answer and the deadline met; the answer was first
             if kind is Kind.RETRYING and task.cancel_requested:
@@ -208,20 +206,22 @@ class Execution:
     async def _reload(self) -> None:
         fresh = await self._backend.load(self.task.id)
         if fresh is None:
-            self._closed = True
-            self._request_stop("lost")
+            self._lose()
         else:
             self._set_task(fresh)
 
     def _set_task(self, task: Task) -> None:
         self.task = task
-        self._changed.set()
-        self._changed = anyio.Event()
         if task.is_over or task.attempt != self.attempt:
-            self._closed = True
-            self._request_stop("lost")
+            self._lose()
         elif task.cancel_requested:
             self._request_stop("cancelled")
+        self._tell_askers()
+
+    def _lose(self) -> None:
+        """The task is over, gone or somebody else's: nothing this attempt says counts any more."""
+        self._closed = True
+        self._request_stop("lost")
 
     # What reaches the function from outside.
 
@@ -245,25 +245,31 @@ class Execution:
         """Seconds until the limit if the task goes on working; it is looked at again on every change."""
         if self.type.policy.timeout is None or self.task.status is not Status.RUNNING or self._stop:
             return math.inf
-        working_since_last_event = max(0.0, time.time() - self.task.updated_at)
+        working_since_last_event = max(0.0, self._now() - self.task.updated_at)
         return max(0.0, self.type.policy.timeout - self.task.worked_seconds - working_since_last_event)
 
     def _request_stop(self, why: Stop) -> None:
         if self._stop is None:
             self._stop = why
             self._stopping.set()
+            self._tell_askers()
+
+    def _tell_askers(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
     async def _enforce(self, scope: anyio.CancelScope) -> None:
         """Cooperative first; after the grace nobody waits for the function any more."""
         await self._stopping.wait()
         if self.type.runner == "async":
             scope.cancel()
-        # A process can be ended without harm to anyone, so it gets no long grace.
         grace = self._settings.cancel_grace
-        await anyio.sleep(min(0.5, grace) if self.type.runner == "process" else grace)
+        if self.type.runner == "process":
+            grace = min(grace, PROCESS_GRACE)
+        await anyio.sleep(grace)
         logger.warning(
             "task %s (%s) did not stop within %g s of being asked to; its end is recorded without it",
-            self.task.id, self.type.name, self._settings.cancel_grace,
+            self.task.id, self.type.name, grace,
         )  # fmt: skip
         scope.cancel()
         await self._finish(*self._stopped_end())
@@ -290,10 +296,11 @@ class Execution:
         return self._stopped_end() if scope.cancelled_caught else end
 
     async def _run_function(self, context: TaskContext | SyncTaskContext) -> tuple[Kind, dict[str, Any]]:
+        limit = self._settings.max_event_bytes
         try:
             arguments = self.type.bind(self.task.arguments)
-            output = clean(await self._call(arguments, context), "result", self._settings.max_event_bytes)
-            summary = None if context.summary is None else storable(context.summary)
+            output = clean(await self._call(arguments, context), "result", limit)
+            summary = None if context.summary is None else text(context.summary, "summary", limit)
             return Kind.COMPLETED, {"output": output, "message": summary, "expires_at": self._expiry()}
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
@@ -301,9 +308,11 @@ class Execution:
             # Nobody cancelled us: the function raised the exception itself.
             return self._failed(self._incident())
         except BaseException as raised:  # whatever a function raises, the server goes on
-            if anyio.current_effective_deadline() == -math.inf and self._stop is None:
-                self._stop = "shutdown"
-            return self._stopped_end() if self._stop else self._failed(self._as_task_error(only(raised)))
+            if anyio.current_effective_deadline() == -math.inf:
+                self._request_stop("shutdown")
+            if self._stop:
+                return self._stopped_end()
+            return self._failed(error_told_by(only(raised), limit) or self._incident())
 
     async def _call(self, arguments: dict[str, Any], context: TaskContext | SyncTaskContext) -> Any:
         if self.type.context_parameter is not None:
@@ -315,18 +324,9 @@ class Execution:
                 return await run_in_thread(self.type.function, arguments, name=f"task {self.type.name} {self.task.id}")
             case "process":
                 assert isinstance(context, SyncTaskContext)
-                return await run_in_process(self.type, self.task.arguments, context, self._stopping)
-
-    def _as_task_error(self, raised: BaseException) -> TaskError:
-        match raised:
-            case TaskError():
-                return raised
-            case InvalidArgument():
-                return TaskError(raised.message, code=raised.code, details=raised.details, retry=False)
-            case SystemExit():
-                return TaskError(f"The function called exit({raised.code!r})", code="EXIT")
-            case _:
-                return protocol_error(raised) or self._incident()
+                return await run_in_process(
+                    self.type, self.task.arguments, context, self._stopping, self._settings.max_event_bytes
+                )
 
     def _incident(self) -> TaskError:
         incident = uuid.uuid4().hex[:12]
@@ -334,15 +334,11 @@ class Execution:
         return TaskError(f"The task failed unexpectedly (incident {incident})", details={"incident": incident})
 
     def _failed(self, error: TaskError) -> tuple[Kind, dict[str, Any]]:
-        policy, message = self.type.policy, storable(error.message)
+        policy = self.type.policy
         if error.retry and self.task.failures < policy.retries:
             delay = policy.backoff(self.task.failures + 1)
-            return Kind.RETRYING, {"cause": "failed", "message": message, "not_before": time.time() + delay}
-        try:
-            details = clean(error.details, "details", self._settings.max_event_bytes)
-        except TaskError as unclean:
-            details = {"dropped": unclean.message}
-        return failure(storable(error.code), message, details, self._expiry())
+            return Kind.RETRYING, {"cause": "failed", "message": error.message, "not_before": time.time() + delay}
+        return failure(error.code, error.message, error.details, self._expiry())
 
     def _stopped_end(self) -> tuple[Kind, dict[str, Any]]:
         if self._stop == "timeout":
@@ -354,10 +350,13 @@ class Execution:
 
     async def _finish(self, kind: Kind, facts: dict[str, Any]) -> None:
         """Record the end, after everything reported before it; of several ends the first one counts."""
-        if not self._ended:
-            self._ended = True
-            self._append(kind, facts)
+        with suppress(TaskCancelled):
+            self._facts.put(Fact(kind, self._now(), facts, 0), last=True)
         await self._flush(durable=True)
+
+    def _now(self) -> float:
+        """Seconds since the epoch; they go on where the clock is set back, so that a time limit holds."""
+        return max(time.time(), self._began[0] + time.monotonic() - self._began[1])
 
     def _expiry(self) -> float:
         retention = self.type.policy.retention
@@ -374,18 +373,3 @@ def only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _sound_progress(facts: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
-    message, stage = facts["message"], facts["stage"]
-    if message is not None:
-        message = storable(message)
-        if len(message) > max_bytes:
-            raise TaskError(
-                f"The progress message has {len(message)} characters; at most {max_bytes} are kept",
-                code="TOO_LARGE",
-                retry=False,
-            )
-    if stage is not None:
-        stage = {**stage, "name": storable(stage["name"])}
-    return {**facts, "message": message, "stage": stage}

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from .answers import elicitation
 from .context import SyncTaskContext, TaskContext
-from .errors import InvalidArgument, UnknownTaskType
+from .errors import InvalidArgument, UnknownTaskType, shown
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
 
@@ -258,7 +258,6 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> dict[str, Any]:
     Args:
         known: the arguments there are.
     """
-    got = repr(error["input"])
     context = error.get("ctx") or {}
     expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))
     if error["type"] == "missing":
@@ -270,5 +269,5 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> dict[str, Any]:
         "path": ".".join(str(part) for part in error["loc"]),
         "message": "There is no such argument" if is_unknown else error["msg"],
         "expected": expected or error["type"].removesuffix("_type").removesuffix("_parsing").replace("_", " "),
-        "got": "nothing" if error["type"] == "missing" else got if len(got) <= 100 else got[:97] + "...",
+        "got": "nothing" if error["type"] == "missing" else shown(error["input"]),
     }

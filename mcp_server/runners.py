@@ -19,13 +19,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import Process, TaskGroup
 from anyio.lowlevel import current_token
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from .clean import to_text
-from .context import SyncTaskContext, TaskCancelled
+from .context import Channel, SyncTaskContext, TaskCancelled
 from .errors import TaskError
+from .facts import as_dict
 from .task import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_async", "run_in_process", "run_in_thread"]
 
+MIB = 1024 * 1024
 EXIT_SECONDS = 1.0
 """How long a process may take to exit once its function has ended."""
 
@@ -82,7 +84,11 @@ async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, An
 
 
 async def run_in_process(
-    task_type: TaskType, arguments: Mapping[str, Any], context: SyncTaskContext, stopping: anyio.Event
+    task_type: TaskType,
+    arguments: Mapping[str, Any],
+    context: SyncTaskContext,
+    stopping: anyio.Event,
+    max_bytes: int,
 ) -> Any:
     """Run in a fresh interpreter (`child.py`), speaking lines of JSON over its standard streams.
 
@@ -97,6 +103,7 @@ async def run_in_process(
         "function": task_type.function.__qualname__,
         "type": task_type.name,
         "arguments": arguments,
+        "max_bytes": max_bytes,
         "info": {
             "id": context.id,
             "type": context.info.type,
@@ -112,10 +119,10 @@ async def run_in_process(
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_pass_on_stop, process, stopping)
-            lines = _Lines(process)
+            lines = _Lines(process, most=2 * max_bytes + MIB)
             tasks.start_soon(lines.end_with_the_process)
             await _send(process, order)
-            end = await _converse(process, lines, context)
+            end = await _converse(process, lines, context, tasks)
             tasks.cancel_scope.cancel()
         # It has said its last word. To kill a process that is ending by itself can lose its exit code.
         with anyio.move_on_after(EXIT_SECONDS):
@@ -128,49 +135,60 @@ async def run_in_process(
     return _result(end, process.returncode, context)
 
 
-async def _converse(process: Process, lines: _Lines, context: SyncTaskContext) -> dict[str, Any] | None:
+async def _converse(
+    process: Process, lines: _Lines, context: SyncTaskContext, tasks: TaskGroup
+) -> dict[str, Any] | None:
     """Turn the child's lines into facts until it says how it ended; None when it just went away."""
     channel = context._channel
     while (line := await lines.next()) is not None:
         message = json.loads(line)
-        try:
-            match message["do"]:
-                case "put":
-                    channel.put(Kind(message["kind"]), message["facts"])
-                    await channel.drain(everything=message["wait"])
-                    if message["wait"]:
-                        await _send(process, {"ok": True})
-                case "ask":
-                    answer = await channel.answer(message["key"], message["request"], message["timeout"])
-                    await _send(process, {"answer": answer})
-                case _:
-                    return dict(message)
-        except TimeoutError:
-            await _send(process, {"timeout": True})
-        except TaskError as error:
-            return {
-                "do": "fail",
-                "message": error.message,
-                "code": error.code,
-                "details": error.details,
-                "retry": error.retry,
-            }
+        match message["do"]:
+            case "put":
+                await _put(process, channel, message)
+            case "ask":
+                # Beside the rest: its other threads go on while one waits for an answer.
+                tasks.start_soon(_answer, process, channel, message)
+            case _:
+                return dict(message)
     return None
+
+
+async def _put(process: Process, channel: Channel, message: Mapping[str, Any]) -> None:
+    number = message.get("number")
+    # Who must stop is told by `_pass_on_stop`, and cleans up before it says that it has stopped.
+    with suppress(TaskCancelled):
+        channel.put(Kind(message["kind"]), message["facts"])
+        await channel.drain(everything=number is not None)
+        if number is not None:
+            await _send(process, {"to": number})
+
+
+async def _answer(process: Process, channel: Channel, message: Mapping[str, Any]) -> None:
+    with suppress(TaskCancelled):
+        try:
+            reply: dict[str, Any] = {
+                "answer": await channel.answer(message["key"], message["request"], message["timeout"])
+            }
+        except TimeoutError:
+            reply = {"timeout": True}
+        except TaskError as error:
+            reply = {"error": as_dict(error)}
+        await _send(process, {"to": message["number"], **reply})
 
 
 class _Lines:
     """What the process says, line by line."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, most: int) -> None:
         assert process.stdout is not None
-        self._process, self._stream = process, BufferedByteReceiveStream(process.stdout)
+        self._process, self._stream, self._most = process, BufferedByteReceiveStream(process.stdout), most
         self._reading: anyio.CancelScope | None = None
 
     async def next(self) -> bytes | None:
         """The next line; None when there will be none."""
         with anyio.CancelScope() as self._reading:
             try:
-                return await self._stream.receive_until(b"\n", 256 * 1024 * 1024)
+                return await self._stream.receive_until(b"\n", self._most)
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 return None
             finally:
@@ -211,7 +229,7 @@ def _kill(process: Process) -> None:
 
 def _result(end: Mapping[str, Any] | None, returncode: int | None, context: SyncTaskContext) -> Any:
     if end is None:
-        raise TaskError(f"The task's process ended without a result (exit code {returncode})", code="PROCESS_DIED")
+        raise TaskError(f"The task's process ended without a result ({_how(returncode)})", code="PROCESS_DIED")
     match end["do"]:
         case "return":
             context.summary = end["summary"]
@@ -221,4 +239,12 @@ def _result(end: Mapping[str, Any] | None, returncode: int | None, context: Sync
         case "crash":
             raise RuntimeError(f"the task's process raised:\n{end['traceback']}")
         case _:
-            raise TaskError(end["message"], code=end["code"], details=end["details"], retry=end["retry"])
+            raise TaskError(**{name: value for name, value in end.items() if name != "do"})
+
+
+def _how(returncode: int | None) -> str:
+    if returncode is None or returncode >= 0:
+        return f"exit code {returncode}"
+    name = signal.Signals(-returncode).name
+    hint = "; the system does that when memory runs out" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"

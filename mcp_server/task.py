@@ -223,8 +223,8 @@ def advance(task: Task, kind: Kind, *, at: float, attempt: int | None = None, **
 
 
 def trimmed(task: Task, max_events: int) -> Task:
-    """The task with its oldest events given up, once it holds a tenth more than it may."""
-    if task.last_event_id - task.first_event_id < max_events * 1.1:
+    """The task with its oldest events given up, once it holds over a tenth more than it may."""
+    if task.last_event_id - task.first_event_id + 1 <= max_events * 1.1:
         return task
     return _replaced(task, {"first_event_id": task.last_event_id - max_events + 1})
 

@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"task", "errors", "watchdog", "background"},
     {"answers", "settings", "backend", "clean"},
     {"context"},
-    {"registry", "backends", "views"},
+    {"registry", "backends", "views", "facts"},
     {"child", "runners"},
     {"execution"},
     {"engine"},

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -78,3 +80,46 @@ def resumes(*, task: SyncTaskContext) -> list[Any]:
         task.checkpoint({"page": 4})
         raise TaskError("again")
     return [task.attempt, task.state]
+
+
+def cleans_up(asks: bool, *, task: SyncTaskContext) -> None:
+    """Says so when it was stopped, in a file: its task's log is closed by then."""
+    try:
+        task.emit(os.getcwd())
+        while True:
+            task.ask("Go on?") if asks else task.report(message="busy")
+    finally:
+        Path(f"cleaned up {asks}").touch()
+
+
+def speaks_in_threads(*, task: SyncTaskContext) -> list[Any]:
+    """Several threads wait for replies at once, one of them for an answer."""
+
+    def store(number: int) -> int:
+        for page in range(10):
+            task.report(message=f"{number}/{page}")
+            task.checkpoint({"number": number, "page": page})
+        return number
+
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(task.ask, "Which?", key="page")
+        stored = list(threads.map(store, range(4)))
+        task.emit("stored")
+        return [*stored, asked.result()]
+
+
+def meets_limits(*, task: SyncTaskContext) -> list[str]:
+    """What cannot be stored can be caught, and there is no standard input to wait for."""
+    seen = [sys.stdin.read(), subprocess.check_output(["cat"], text=True)]
+    for say in (task.emit, task.checkpoint, task.ask, lambda much: task.report(message=much)):
+        try:
+            say("x" * 2_000_000)
+        except TaskError as error:
+            seen.append(error.code)
+    try:
+        with ThreadPoolExecutor() as threads:
+            for answer in [threads.submit(task.ask, "Which?", key="page", timeout=1, default={}) for _ in range(2)]:
+                answer.result()
+    except TaskError as error:
+        seen.append(error.code)
+    return seen

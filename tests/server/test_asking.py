@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from pydantic import BaseModel, field_validator
 
-from mcp_server import Engine, InputDeclined, SyncTaskContext, TaskContext, TaskError
+from mcp_server import Engine, InputDeclined, SyncTaskContext, TaskCancelled, TaskContext, TaskError
 from mcp_server.errors import InvalidArgument
 from mcp_server.task import Kind, Status, Task
 
-from .following import ended, kinds, log, reached, run, task_type
+from .following import ended, kinds, log, make_engine, reached, run, task_type
 
 
 class Confirm(BaseModel):
@@ -270,3 +271,43 @@ async def test_a_waiting_task_can_be_cancelled(engine: Engine) -> None:
         await engine.cancel(task.id, "changed my mind")
         task = await ended(engine, task)
     assert (task.status, task.reason, task.input_requests) == (Status.CANCELLED, "changed my mind", {})
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_question_that_cannot_be_asked_is_its_authors_error(engine: Engine, threaded: bool) -> None:
+    """At the call that asks it, and the key is free for a better one."""
+    bad: Any = {"type": object()}
+
+    async def work(*, task: TaskContext) -> Any:
+        with pytest.raises(TaskError, match="The question cannot be written as JSON"):
+            await task.ask("Which?", bad, key="page")
+        return await task.ask("Which?", key="page", timeout=0.01, default={"page": 1})
+
+    def work_in_thread(*, task: SyncTaskContext) -> Any:
+        with pytest.raises(TaskError, match="The question cannot be written as JSON"):
+            task.ask("Which?", bad, key="page")
+        return task.ask("Which?", key="page", timeout=0.01, default={"page": 1})
+
+    task_type(engine, name="work")(work_in_thread if threaded else work)
+    async with engine.run():
+        assert (await run(engine, "work")).output == {"page": 1}
+
+
+async def test_a_thread_that_asks_is_told_of_a_cancel_at_once(tmp_path: Path) -> None:
+    """It does not wait for an answer that nobody will give, nor the caller for the grace."""
+    engine = make_engine(tmp_path, cancel_grace=60.0)
+    seen: list[str] = []
+
+    @task_type(engine)
+    def work(*, task: SyncTaskContext) -> None:
+        try:
+            task.ask("Go on?")
+        except TaskCancelled:
+            seen.append("cleaned up")
+            raise
+
+    async with engine.run():
+        task = await reached(engine, await engine.start("work"), waits)
+        await engine.cancel(task.id)
+        assert (await ended(engine, task)).status is Status.CANCELLED
+    assert seen == ["cleaned up"]

@@ -12,10 +12,11 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
 from mcp_server import Engine, SyncTaskContext, TaskCancelled, TaskContext, TaskError
-from mcp_server.errors import InvalidArgument
+from mcp_server.backends.sqlite import SQLiteBackend
+from mcp_server.errors import InvalidArgument, Unavailable
 from mcp_server.task import Kind, Status, Task
 
 from .following import ended, kinds, log, make_engine, outputs, run, task_type
@@ -304,3 +305,75 @@ async def test_kinds_of_a_plain_run(engine: Engine) -> None:
         assert await kinds(engine, await run(engine, "work")) == [
             Kind.QUEUED, Kind.STARTED, Kind.PROGRESS, Kind.OUTPUT, Kind.CHECKPOINT, Kind.COMPLETED,
         ]  # fmt: skip
+
+
+async def test_what_a_task_says_at_the_end_is_bounded(engine: Engine) -> None:
+    """A closing message over the limit is refused like a result; an error's message is cut."""
+    engine.settings = replace(engine.settings, max_event_bytes=20_000)
+
+    @task_type(engine)
+    async def wordy(*, task: TaskContext) -> None:
+        task.summary = "x" * 20_001
+
+    @task_type(engine)
+    async def fails() -> None:
+        raise TaskError("x" * 20_001)
+
+    async with engine.run():
+        refused, cut = await run(engine, "wordy"), await run(engine, "fails")
+    assert failed_with(refused) == ("TOO_LARGE", "The summary is 20001 characters long; at most 20000 are kept")
+    assert failed_with(cut) == ("TASK_FAILED", "x" * 9_997 + "...")
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_the_clock_of_a_task(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit of work holds, and its times go on."""
+    wall = time.time
+
+    @task_type(engine, timeout=0.2)
+    async def work(*, task: TaskContext) -> None:
+        monkeypatch.setattr(time, "time", lambda: wall() - 3600)
+        while True:
+            await task.report(message="busy")
+            await anyio.sleep(0.01)
+
+    async with engine.run():
+        task = await run(engine, "work")
+        events = await log(engine, task)
+    assert failed_with(task)[0] == "TIMEOUT"
+    assert 0.2 <= events[-1].at - events[1].at < 20
+    assert len({event.at for event in events[2:]}) == len(events) - 2
+
+
+class Away(SQLiteBackend):
+    """A store that, once told to, does not answer one `load`."""
+
+    misses = 0
+
+    async def load(self, task_id: str) -> Task | None:
+        if self.misses:
+            self.misses -= 1
+            raise Unavailable("away")
+        return await super().load(task_id)
+
+
+async def test_a_store_that_is_away_when_a_task_moved_on_is_asked_again(tmp_path: Path) -> None:
+    """A cancel through another server meets a report here, and the look at what happened fails: neither is lost."""
+    backend = Away(tmp_path / "tasks.db", lease=1.0)
+    engine, other = make_engine(tmp_path), make_engine(tmp_path)
+    engine.backend = backend
+
+    @task_type(engine)
+    def work(*, task: SyncTaskContext) -> None:
+        anyio.from_thread.run(other.cancel, task.id, token=token)
+        backend.misses = 1
+        task.emit("met")
+        while True:
+            task.report(message="busy")
+
+    async with engine.run(), other.run(work=False):
+        token = current_token()
+        task = await run(engine, "work")
+        assert await outputs(engine, task) == ["met"]
+    assert (task.status, task.attempt, task.interruptions, backend.misses) == (Status.CANCELLED, 1, 0, 0)

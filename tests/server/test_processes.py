@@ -55,7 +55,7 @@ async def test_the_context_is_whole_in_a_process(engine: Engine, capfd: pytest.C
 ENDS = {
     "exit": ("EXIT", "exit(3)"),
     "os._exit": ("PROCESS_DIED", "exit code 7"),
-    "killed": ("PROCESS_DIED", "exit code -9"),
+    "killed": ("PROCESS_DIED", "killed by SIGKILL"),
     "leaves a child": ("PROCESS_DIED", "exit code 7"),
     "base exception": ("TASK_FAILED", "incident"),
     "exception": ("TASK_FAILED", "incident"),
@@ -118,3 +118,41 @@ async def test_a_process_that_does_not_stop_is_killed_with_all_it_started(tmp_pa
     async with make_engine(tmp_path).run(work=False) as later:
         found = {name: (await later.get(task.id)).status for name, task in tasks.items()}
     assert found == {"cancelled": Status.CANCELLED, "given back": Status.QUEUED}
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_process_that_is_stopped_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool) -> None:
+    """Whether it reports or waits for an answer: it is told, and killed only if it does not end."""
+    monkeypatch.chdir(tmp_path)
+    engine = make_engine(tmp_path, cancel_grace=60.0)
+    process_type(engine, process_types.cleans_up)
+    async with engine.run():
+        task = await engine.start("cleans_up", {"asks": asks})
+        task = await reached(engine, task, lambda t: bool(t.input_requests) or t.message == "busy")
+        await engine.cancel(task.id)
+        assert (await ended(engine, task)).status is Status.CANCELLED
+    assert (tmp_path / f"cleaned up {asks}").exists()
+
+
+async def test_the_threads_of_a_process_wait_for_their_own_replies(engine: Engine) -> None:
+    """Checkpoints are stored while another thread waits for an answer, and each gets what it asked for."""
+    process_type(engine, process_types.speaks_in_threads)
+    async with engine.run():
+        task = await engine.start("speaks_in_threads")
+        with anyio.fail_after(20):
+            while "stored" not in await outputs(engine, task):
+                await engine.backend.wait(task.id, (await engine.get(task.id)).last_event_id)
+        await engine.answer(task.id, {"page": {"action": "accept", "content": {"page": 3}}})
+        task = await ended(engine, task)
+    assert task.error is None
+    assert task.output == [0, 1, 2, 3, {"page": 3}]
+
+
+async def test_a_process_meets_the_limits_where_it_speaks(engine: Engine) -> None:
+    """As a thread does; and what it reads from its standard input is nothing, not what the server says to it."""
+    engine.settings = replace(engine.settings, max_event_bytes=1_000_000)
+    process_type(engine, process_types.meets_limits)
+    async with engine.run():
+        task = await run(engine, "meets_limits")
+    assert task.error is None
+    assert task.output == ["", "", "TOO_LARGE", "TOO_LARGE", "TOO_LARGE", "TOO_LARGE", "DUPLICATE_QUESTION"]
