@@ -37,9 +37,10 @@ class Fleet:
         }
         self.processes: list[Process] = []
 
-    def replica(self, app: str = "app", **settings: object) -> Process:
-        """A server that runs no tasks itself."""
-        return self.start("serve", "--no-worker", "--port", "0", "--app", f"tests.redis.{app}:server", **settings)
+    def replica(self, app: str = "app", *, works: bool = False, **settings: object) -> Process:
+        """A server, which runs no tasks itself unless it `works`."""
+        options = () if works else ("--no-worker",)
+        return self.start("serve", *options, "--port", "0", "--app", f"tests.redis.{app}:server", **settings)
 
     def worker(self, app: str = "app", **settings: object) -> Process:
         return self.start("worker", "--app", f"tests.redis.{app}:server", **settings)

@@ -7,21 +7,24 @@ Redis, or Valkey. Without any these tests are skipped, saying so; where `CI` is 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 __all__ = ["RedisServer", "free_port", "redis_server"]
 
-START = 10.0
+START = 30.0
 """Seconds a server gets to answer."""
+PORTS = 11_000, 22_000
+"""Below those the system connects from; so are the ports of a cluster's bus, each 10 000 higher."""
 
 
 class RedisServer:
@@ -131,7 +134,9 @@ def redis_server(directory: Path, *options: str) -> Iterator[RedisServer]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port nobody listens on, nor will connect from: it stays free while its server is down."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -149,7 +149,7 @@ async def test_a_task_that_was_admitted_and_never_handed_over_is_found(
 
 async def test_a_worker_that_is_told_to_stop_lets_its_tasks_finish(redis: RedisServer, tmp_path: Path) -> None:
     """Within the grace: the running task ends in its first attempt, the waiting one is left to the next worker."""
-    with fleet(redis.url, tmp_path, drain_grace=60, concurrency=1) as members:
+    with fleet(redis.url, tmp_path, concurrency=1) as members:
         replica, worker = members.replica(), members.worker().ready()
         async with calling(replica.url) as caller:
             with anyio.fail_after(PATIENCE):
@@ -157,6 +157,7 @@ async def test_a_worker_that_is_told_to_stop_lets_its_tasks_finish(redis: RedisS
                 waiting = await caller.start("count", {"steps": 1})
                 await until(caller, running, says(3))
                 assert await anyio.to_thread.run_sync(worker.terminate) == 0
+                assert "running tasks get 30 s" in worker.log
                 assert (await caller.snapshot(running))["status"] == "completed"
                 assert (await caller.snapshot(waiting))["status"] == "queued"
                 members.worker()

@@ -42,8 +42,8 @@ class Chaos:
 
     def __init__(self, redis: RedisServer, members: Fleet) -> None:
         self._redis, self._members = redis, members
-        self.replicas = [members.replica(), members.replica()]
-        self.workers = [members.worker() for _ in range(3)]
+        self.replicas = [members.replica(), members.replica(works=True)]
+        self.workers = [members.worker(), members.worker()]
         self.done = Counter[str]()
 
     async def run(self, seconds: float) -> None:
@@ -80,7 +80,7 @@ class Chaos:
     async def kill_replica(self, chance: random.Random) -> None:
         victim = self.replicas.pop(chance.randrange(len(self.replicas)))
         await anyio.to_thread.run_sync(victim.kill)
-        replica = self._members.replica()
+        replica = self._members.replica(works=chance.random() < 0.5)
         # Only then: who asks for its address waits until it listens.
         await anyio.to_thread.run_sync(attrgetter("url"), replica)
         self.replicas.append(replica)
@@ -117,19 +117,21 @@ class Load:
         async with LongTaskClient(self._url) as client:
             while not self.over:
                 turn += 1
-                steps = chance.randrange(1, 60)
+                task_type, steps = chance.choice(["count", "count_in_thread"]), chance.randrange(1, 60)
                 arguments = {"steps": steps, "pause": chance.choice([0.0, 0.01, 0.1])}
-                handle = await self._started(client, arguments, key=f"{number}-{turn}")
+                handle = await self._started(client, task_type, arguments, key=f"{number}-{turn}")
                 assert handle.id not in self.sums, "two starts were answered with one task"
                 self.sums[handle.id] = steps * (steps + 1) // 2
                 events = [event async for event in handle.events(after=0)]
                 self.seen[handle.id] = [event.number for event in events if event.number is not None]
 
-    async def _started(self, client: LongTaskClient, arguments: dict[str, float], key: str) -> TaskHandle:
+    async def _started(
+        self, client: LongTaskClient, task_type: str, arguments: dict[str, float], key: str
+    ) -> TaskHandle:
         """Asked until it is acknowledged: who was not answered cannot know whether there is a task."""
         while True:
             try:
-                return await client.start("count", arguments, idempotency_key=key)
+                return await client.start(task_type, arguments, idempotency_key=key)
             except TryLater:
                 await anyio.sleep(0.1)
 
