@@ -1,7 +1,9 @@
 // The tasks extension's own TypeScript client on the SDK 2.x: `ts2_tasks.mjs URL`.
+// Every task that comes is held against the extension's own schema, in each of its five statuses.
 import assert from "node:assert/strict";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { createTaskSessionFromClient, resultFromTaskOutcome } from "@modelcontextprotocol/ext-tasks/client";
+import { CreateTaskResultV2Schema, DetailedTaskV2Schema } from "@modelcontextprotocol/ext-tasks/core/v2";
 
 const EXTENSION = "io.modelcontextprotocol/tasks";
 const protocolVersion = "2026-07-28";
@@ -36,7 +38,22 @@ async function rawDispatch(request, options = {}) {
     ? text.split("\n").filter((line) => line.startsWith("data: ")).at(-1).slice("data: ".length)
     : text;
   const message = JSON.parse(json);
-  return "error" in message ? { kind: "error", error: message.error } : { kind: "result", result: message.result };
+  if ("error" in message) return { kind: "error", error: message.error };
+  judge(request.method, message.result);
+  return { kind: "result", result: message.result };
+}
+
+const created = [];
+const statuses = new Set();
+
+/** Raises unless it is what the extension says it is. */
+function judge(method, result) {
+  if (method === "tools/call") {
+    CreateTaskResultV2Schema.parse(result);
+    created.push(result.taskId);
+  } else if (method === "tasks/get") {
+    statuses.add(DetailedTaskV2Schema.parse(result).status);
+  }
 }
 
 const session = createTaskSessionFromClient(client, {
@@ -56,9 +73,28 @@ assert.equal(computed.lastTask.status, "completed");
 const asked = await (await session.callTool("confirm_delete", { filename: "a.txt" })).settle();
 assert.match(resultFromTaskOutcome(asked.outcome).content[0].text, /Deleted a.txt/);
 
+/** The status of the newest task: the client itself does not look between two polls, nor after a cancellation. */
+async function look() {
+  const _meta = {
+    "io.modelcontextprotocol/protocolVersion": protocolVersion,
+    "io.modelcontextprotocol/clientInfo": clientInfo,
+    "io.modelcontextprotocol/clientCapabilities": clientCapabilities,
+  };
+  const looked = await rawDispatch({ method: "tasks/get", params: { taskId: created.at(-1), _meta } });
+  return looked.result.status;
+}
+
 const endless = await session.callTool("slow_compute", { seconds: 600, label: "endless" });
+assert.equal(await look(), "working");
 await endless.cancel();
 assert.equal((await endless.settle()).outcome.status, "cancelled");
+while ((await look()) !== "cancelled");
+
+const failed = await (await session.callTool("protocol_error_job", {})).settle();
+assert.equal(failed.outcome.status, "failed");
+
+assert.equal(created.length, 4);
+assert.deepEqual([...statuses].sort(), ["cancelled", "completed", "failed", "input_required", "working"]);
 
 await session.close();
 await client.close();
