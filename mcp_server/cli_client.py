@@ -1,6 +1,6 @@
 """The commands that talk to a running server, by way of the client SDK: run, watch, list, result, cancel; and demo.
 
-Exit codes: 0 done, 1 the task or the request failed, 3 the server cannot be reached.
+Exit codes: 0 done, 1 the task or the request failed, 3 the server cannot be reached, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import anyio
 import typer
 from pydantic_core import to_json
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from client_sdk import LongTaskClient, LongTaskClientError, TaskHandle, Unavailable
@@ -32,10 +33,10 @@ __all__ = ["commands"]
 
 commands = typer.Typer()
 
-UrlOption = Annotated[str, typer.Option(envvar="LONGTASKS_URL", help="Where the server is")]
-TokenOption = Annotated[str | None, typer.Option(envvar="LONGTASKS_TOKEN", help="Bearer token, if it asks for one")]
+UrlOption = Annotated[str, typer.Option(help="Where the server is")]
+TokenOption = Annotated[str | None, typer.Option(help="Bearer token, if it asks for one")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts")]
-TaskId = Annotated[str, typer.Argument(help="The task's id", show_default=False)]
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id", show_default=False)]
 
 # A table in a pipe is for a program, which has no width.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -55,8 +56,9 @@ def run(
 
     async def go(client: LongTaskClient) -> None:
         handle = await client.start(task_type, arguments)
-        err.print(f"task {handle.id}")
-        await _conclude(handle, await _shown(handle, as_json), as_json)
+        _say(f"task    {handle.id}")
+        with _going_on(handle.id):
+            await _conclude(handle, await _shown(handle, as_json), as_json)
 
     _with_client(url, token, go)
 
@@ -69,12 +71,16 @@ def watch(
 
     async def go(client: LongTaskClient) -> None:
         handle = client.task(task_id)
-        if not as_json:
-            await handle.show(out)
-            return
-        async for event in handle.events():
-            line = {"id": event.number, "event": event.name, "data": event.data}
-            print(to_json(line).decode(), flush=True)
+        await handle.status()  # a wrong id is told before a bar is drawn for it
+        with _going_on(task_id):
+            if not as_json:
+                await handle.show(out)
+            else:
+                async for event in handle.events():
+                    line = {"id": event.number, "event": event.name, "data": event.data}
+                    print(to_json(line).decode(), flush=True)
+        if (await handle.status()).status is not TaskStatus.COMPLETED:
+            raise typer.Exit(1)
 
     _with_client(url, token, go)
 
@@ -108,7 +114,8 @@ def result(
 
     async def go(client: LongTaskClient) -> None:
         handle = client.task(task_id)
-        await _conclude(handle, await handle.wait(), as_json)
+        with _going_on(task_id):
+            await _conclude(handle, await handle.wait(), as_json)
 
     _with_client(url, token, go)
 
@@ -144,13 +151,13 @@ def demo(
             server = demo_server(settings)
             set_up_logging(settings.log_level)
             async with listening(server) as url, LongTaskClient(url) as client:
-                err.print(f"server  {url}/mcp")
+                _say(f"server  {url}/mcp")
                 handle = await client.start("data_analysis", {"duration_seconds": duration, "steps": steps})
-                err.print(f"task    {handle.id}\nstream  {url}/progress/{handle.id}/stream")
+                _say(f"task    {handle.id}\nstream  {url}/progress/{handle.id}/stream")
                 await _conclude(handle, await _shown(handle, as_json), as_json)
+                _say("next    longtasks serve, and in another terminal: longtasks run data_analysis")
 
-    with _errors():
-        anyio.run(go)
+    _run(go, "the demo's server")
 
 
 def _with_client(url: str, token: str | None, go: Callable[[LongTaskClient], Awaitable[None]]) -> None:
@@ -158,28 +165,37 @@ def _with_client(url: str, token: str | None, go: Callable[[LongTaskClient], Awa
         async with LongTaskClient(url, token, patience=10.0) as client:
             await go(client)
 
-    with _errors():
-        anyio.run(body)
+    _run(body, url)
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """One clear line and an exit code for whatever goes wrong."""
+def _run(body: Callable[[], Awaitable[None]], server: str) -> None:
+    """Run it; one clear line and an exit code for whatever goes wrong."""
     try:
-        yield
+        anyio.run(body)
     except Unavailable as error:
-        err.print(f"longtasks: {error}", markup=False, soft_wrap=True)
+        _say(f"longtasks: {server}: {error.message}")
         raise typer.Exit(3) from None
     except LongTaskClientError as error:
-        err.print(f"longtasks: {error}", markup=False, soft_wrap=True)
+        _say(f"longtasks: {error}")
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        err.print("stopped watching; the task goes on")
-        raise typer.Exit(130) from None
     except BrokenPipeError:
         # The reader of a pipe has seen enough. Nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+
+
+@contextmanager
+def _going_on(task_id: str) -> Iterator[None]:
+    """Whoever presses Ctrl-C in the block has left the task, not ended it."""
+    try:
+        yield
+    except anyio.get_cancelled_exc_class():
+        _say(f"stopped watching; the task goes on: longtasks watch {task_id}")
+        raise
+
+
+def _say(line: str) -> None:
+    err.print(line, markup=False, soft_wrap=True)
 
 
 async def _shown(handle: TaskHandle, as_json: bool) -> Snapshot:
@@ -208,12 +224,27 @@ def _argument(text: str) -> tuple[str, Any]:
 
 
 def _table(operations: Sequence[Snapshot]) -> Table:
+    """One line a task. What is too wide for the screen is cut from the message, never from an id."""
+    headings = ("id", "status", "done", "type", "age", "message")
+    rows = [
+        (
+            task.operation_id,
+            task.status.value,
+            f"{task.progress:.0f}%",
+            task.task_type,
+            _age(task.created_at),
+            task.message,
+        )
+        for task in operations
+    ]
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "status", "progress", "type", "age", "message"):
-        table.add_column(heading, no_wrap=heading != "message", justify="right" if heading == "age" else "left")
-    for task in operations:
-        percent, age = f"{task.progress:.0f} %", _age(task.created_at)
-        table.add_row(task.operation_id, task.status.value, percent, task.task_type, age, task.message)
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+        width = None if heading == "message" else max(map(len, (heading, *cells)))
+        table.add_column(
+            heading, no_wrap=True, min_width=width, justify="right" if heading in ("done", "age") else "left"
+        )
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -43,15 +44,29 @@ def _imported(target: str) -> LongTaskServer:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"--app {target}: there is no module {error.name!r}") from None
+    except Exception as error:
+        raise ConfigurationError(f"--app {target} cannot be imported: {_where(error)}") from None
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise ConfigurationError(f"--app {target}: {module_name} has no {attribute!r}")
         found = getattr(found, name)
     if callable(found) and not isinstance(found, LongTaskServer):
-        found = found()
+        try:
+            found = found()
+        except Exception as error:
+            raise ConfigurationError(f"--app {target} cannot be called: {_where(error)}") from None
     if not isinstance(found, LongTaskServer):
         raise ConfigurationError(f"--app {target} is a {type(found).__name__}, not a LongTaskServer")
     return found
+
+
+def _where(error: Exception) -> str:
+    """An error of the application's own code in one line, with the place it comes from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    # A syntax error says where it is itself; a call that did not get as far as the application is ours.
+    known = isinstance(error, SyntaxError) or frame.filename == __file__
+    place = "" if known else f" ({frame.filename}, line {frame.lineno})"
+    return " ".join(f"{type(error).__name__}: {error}{place}".split())
 
 
 def run_async(function: Callable[[], Any]) -> None:

@@ -134,8 +134,9 @@ def _listening_socket(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        # Python adds the address to the system's own words, which our sentence has already.
+        reason = str(error.strerror or error).partition(" (while")[0]
         raise ConfigurationError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
 
 

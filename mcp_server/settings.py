@@ -82,9 +82,14 @@ class Settings:
         return cls(**values)
 
     def __post_init__(self) -> None:
-        for name in ("lease", "heartbeat", "concurrency", "max_events", "max_event_bytes"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("lease", "heartbeat", "concurrency", "per_owner", "max_events", "max_event_bytes"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigurationError(f"{name} must be above 0, got {value}")
+        for f in fields(self):
+            if isinstance(value := getattr(self, f.name), int | float) and not value >= 0:
+                raise ConfigurationError(f"{f.name} must be 0 or more, got {value}")
+        if self.port > 65_535:
+            raise ConfigurationError(f"port must be from 0 to 65535, got {self.port}")
         host_rows(self.host_waits)
         if self.task_tools not in ("on", "off"):
             raise ConfigurationError(f"task_tools must be 'on' or 'off', got {self.task_tools!r}")

@@ -10,10 +10,9 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-import typer.main
 
 from client_sdk.wire import ErrorCode
-from mcp_server.cli import app
+from mcp_server.cli import command as whole_command
 from mcp_server.registry import Policy
 from mcp_server.settings import Settings
 from tests.docs_checks.pages import PAGES, ROOT
@@ -37,7 +36,7 @@ def test_a_setting_is_documented_with_its_variable_and_default(setting: Any) -> 
 def test_no_setting_is_documented_that_there_is_not() -> None:
     """Every variable the configuration page names is one the program reads."""
     known = {f"LONGTASKS_{f.name.upper()}" for f in fields(Settings)} | {
-        variable for _, command in commands() for option in command.params for variable in _variables(option)
+        option.envvar for _, command in commands() for option in command.params if option.envvar
     }
     named = set(re.findall(r"LONGTASKS_[A-Z_]+\w", page("configuration.md") + page("commands.md")))
     assert named <= known, named - known
@@ -51,7 +50,7 @@ def test_a_policy_is_documented(field: Any) -> None:
 
 
 def commands() -> list[tuple[str, Any]]:
-    return sorted(typer.main.get_group(app).commands.items())
+    return sorted(whole_command().commands.items())
 
 
 def section(command: str) -> str:
@@ -63,17 +62,14 @@ def section(command: str) -> str:
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
 def test_a_command_is_documented_with_every_flag(name: str, command: Any) -> None:
-    """Each command has a section that names all its flags and their variables."""
-    text = section(name)
+    """Each command has a section with a row for every flag: its name, and its variable, which the program reads."""
+    text, settings = section(name), {f.name for f in fields(Settings)}
     for option in command.params:
-        for flag in [flag for flag in option.opts if flag.startswith("--")]:
-            assert f"`{flag}" in text, f"{name} {flag}"
-        for variable in _variables(option):
-            assert f"`{variable}`" in text, f"{name} {variable}"
-
-
-def _variables(option: Any) -> list[str]:
-    return [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
+        if not (flag := option.opts[0]).startswith("--"):
+            continue
+        variable = f"LONGTASKS_{flag[2:].replace('-', '_').upper()}"
+        assert f"| `{flag}` | `{variable}` |" in text, f"{name} {flag}"
+        assert option.envvar == variable or option.name in settings, f"{name} {flag} has no variable"
 
 
 @pytest.mark.parametrize("code", sorted(ErrorCode))

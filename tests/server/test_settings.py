@@ -32,11 +32,20 @@ def test_a_variable_of_the_wrong_kind_is_named(variable: str, text: str) -> None
         Settings.load({f"LONGTASKS_{variable}": text})
 
 
-@pytest.mark.parametrize("name", ["lease", "heartbeat", "concurrency", "max_events", "max_event_bytes"])
+@pytest.mark.parametrize("name", ["lease", "heartbeat", "concurrency", "per_owner", "max_events", "max_event_bytes"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_what_must_be_positive_is_positive(name: str, value: float) -> None:
     """A server that could do nothing does not start."""
     with pytest.raises(ConfigurationError, match=name):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("retention", -1.0), ("max_wait", float("nan")), ("port", -1), ("port", 65_536)]
+)
+def test_no_number_is_out_of_its_range(name: str, value: float) -> None:
+    """The message names it."""
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be"):
         Settings(**{name: value})  # type: ignore[arg-type]
 
 
