@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from ._events import DoneEvent, ErrorEvent, Event, InputRequiredEvent, OutputEvent, ProgressEvent, StatusEvent
 from .wire import Progress, Snapshot, TaskStatus
@@ -102,12 +103,16 @@ def _face(console: Console, title: str) -> Iterator[_Face]:
     if console.is_jupyter:
         yield _Notebook()
     elif console.is_terminal:
+        # The message takes what the figures leave, and a little less: on a full line the `^C` that a terminal
+        # echoes would begin another one, and the bar be there twice.
+        width = min(40, console.width // 4)
+        message = Column(width=max(8, console.width - width - 19), no_wrap=True, overflow="ellipsis")
         bar = Bar(
             SpinnerColumn(),
-            BarColumn(),
+            BarColumn(bar_width=width),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=message),
             console=console,
         )
         with bar:
@@ -122,6 +127,8 @@ class _Terminal:
         self._task = bar.add_task(escape(title), total=100.0)
 
     def progress(self, progress: Progress) -> None:
+        # Who comes later sees how long the task has been at it, not how long they have watched.
+        self._bar.tasks[0].start_time = self._bar.get_time() - progress.elapsed_seconds
         left = progress.estimated_remaining
         description = progress.message if left is None else f"{progress.message} · about {left:.0f} s left"
         self._bar.update(self._task, completed=progress.progress, description=escape(description))

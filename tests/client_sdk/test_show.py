@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -51,6 +52,17 @@ async def test_in_a_terminal_there_is_a_bar(client: LongTaskClient) -> None:
     assert "100%" in last
     assert "Completed 5 steps successfully" in last
     assert "━" in last
+
+
+async def test_in_a_narrow_terminal_the_message_gives_way(client: LongTaskClient) -> None:
+    """Bar and figures stay, on one line."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, force_jupyter=False, width=40, color_system=None)
+    handle = await client.start("data_analysis", {"duration_seconds": 0, "steps": 5})
+    await handle.show(console)
+    last = [line for line in text.getvalue().splitlines() if "%" in line][-1]
+    assert re.search(r"━{10} 100% \d:\d\d:\d\d Complete", last), last
+    assert "…" in last
 
 
 async def test_outputs_failures_and_cancellations_have_lines_of_their_own(client: LongTaskClient) -> None:
