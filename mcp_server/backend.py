@@ -159,7 +159,10 @@ class Backend(Protocol):
         ...
 
     async def queue_position(self, task: Task) -> int | None:
-        """How many queued tasks will be claimed before this one, or None if it is not queued."""
+        """How many queued tasks will be claimed before this one, or None if it is not queued.
+
+        A task whose time has not come is behind all that are due, and behind those whose time comes earlier.
+        """
         ...
 
     async def counts(self) -> Mapping[Status, int]:

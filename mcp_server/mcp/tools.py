@@ -65,6 +65,8 @@ class LongTaskTools:
         idempotency_key: Annotated[
             str | None, Field(description="The same key with the same arguments never starts a second task")
         ] = None,
+        priority: Annotated[int | None, Field(description="0 to 9, default 0; higher is run first")] = None,
+        start_after: Annotated[float | None, Field(description="Seconds before it may run, default 0")] = None,
         wait_seconds: WaitSeconds = None,
     ) -> wire.StartReply:
         """Start a long task in the background and get its operation_id.
@@ -75,7 +77,13 @@ class LongTaskTools:
         caller = Caller.of(ctx)
         merged = self._merged(task_type, arguments, duration_seconds=duration_seconds, steps=steps)
         task = await self._engine.start(
-            task_type, merged, owner=caller.owner, metadata=metadata, idempotency_key=idempotency_key
+            task_type,
+            merged,
+            owner=caller.owner,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            priority=priority or 0,
+            start_after=start_after or 0.0,
         )
         applied = self._waiter.applied(caller, wait_seconds, "start")
         task = await self._waiter.hold(ctx, task, applied)

@@ -297,6 +297,7 @@ async def test_a_progress_report_does_not_write_large_values_again(backend: SQLi
 FREQUENT = [
     "load_task", "update_task", "find_key", "read_events", "list_all", "list_status", "list_type",
     "list_status_and_type", "queue_position", "last_numbers", "due_tasks", "next_due", "expired_tasks",
+    "fleet_counts", "first_in_line", "stalled_tasks",
 ]  # fmt: skip
 
 

@@ -86,10 +86,12 @@ async def test_the_queue_is_counted_in_the_order_of_claiming(backend: Backend, o
 
 
 async def test_a_delayed_task_is_not_ahead_of_one_that_is_due(backend: Backend) -> None:
-    """It waits for its time, whatever its priority."""
-    await create(backend, priority=9, not_before=time.time() + 3600)
+    """It waits for its time, whatever its priority, and is behind those whose time comes earlier."""
+    now = time.time()
+    last = await create(backend, priority=9, not_before=now + 3600)
+    first = await create(backend, priority=0, not_before=now + 1800)
     due = await create(backend, priority=0)
-    assert await backend.queue_position(due) == 0
+    assert [await backend.queue_position(task) for task in (due, first, last)] == [0, 1, 2]
 
 
 async def test_counts_follow_every_change(backend: Backend, other: Backend) -> None:

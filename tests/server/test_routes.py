@@ -256,6 +256,33 @@ async def test_a_queued_snapshot_says_how_many_are_before_it(tmp_path: Path) -> 
     assert [s["started_at"] is None for s in shown] == [False, True, True]
 
 
+async def test_a_caller_says_how_urgent_a_task_is_and_when_it_may_begin(tmp_path: Path) -> None:
+    """Higher priorities are taken first; what has to wait for its time is behind all that need not."""
+    async with serve(stock_server(tmp_path, concurrency=1)) as caller:
+        gate = uuid4().hex
+        holder = await caller.start("counts", {"n": 1, "gate": gate})
+        async with caller.stream(holder) as stream:
+            await stream.upto(2)
+            later = await caller.start("counts", {"n": 1}, priority=9, start_after=3600)
+            usual = await caller.start("counts", {"n": 1})
+            urgent = await caller.start("counts", {"n": 1}, priority=5)
+            line = [urgent, usual, later]
+            assert [(await caller.snapshot(name))["queue_position"] for name in line] == [0, 1, 2]
+            open_gate(gate)
+            await stream.rest()
+        ends = [await caller.call("get_task_result", operation_id=name, wait_seconds=10) for name in (usual, urgent)]
+        assert ends[1]["data"]["completed_at"] <= ends[0]["data"]["completed_at"]
+        assert (await caller.snapshot(later))["status"] == "queued"
+
+
+@pytest.mark.parametrize("wrong", [{"priority": 10}, {"priority": -1}, {"start_after": -1}, {"start_after": 1e9}])
+async def test_an_order_that_there_is_not_is_refused(caller: Caller, wrong: dict[str, Any]) -> None:
+    """With what is expected."""
+    reply = await caller.call("start_long_task", task_type="counts", arguments={"n": 1}, **wrong)
+    assert reply["error_code"] == "INVALID_ARGUMENT"
+    assert reply["details"]["errors"][0]["path"] in wrong
+
+
 # Health and bounds.
 
 

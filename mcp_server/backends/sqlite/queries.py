@@ -70,7 +70,7 @@ def counts(connection: sqlite3.Connection) -> Mapping[Status, int]:
 def fleet(connection: sqlite3.Connection) -> Fleet:
     now = time.time()
     queued = counts(connection)[Status.QUEUED]
-    delayed, claimed = connection.execute(SQL.fleet_counts, {"now": now}).fetchone()
+    (delayed,), (claimed,) = connection.execute(SQL.fleet_counts, {"now": now}).fetchall()
     heads = [records.read_task(*row) for row in connection.execute(SQL.first_in_line, {"now": now}).fetchall()]
     return Fleet(
         workers=None,

@@ -67,16 +67,17 @@ WHERE owner = :owner AND status = :status AND type = :type AND seq < :before
 ORDER BY seq DESC LIMIT :limit
 
 -- name: queue_position
-SELECT
+SELECT iif(own.not_before <= :now,
     (
         SELECT count(*) FROM tasks AS ahead
-        WHERE ahead.status = 'queued' AND ahead.not_before <= max(:now, own.not_before)
-            AND ahead.priority > own.priority
+        WHERE ahead.status = 'queued' AND ahead.not_before <= :now AND ahead.priority > own.priority
     ) + (
         SELECT count(*) FROM tasks AS ahead
-        WHERE ahead.status = 'queued' AND ahead.not_before <= max(:now, own.not_before)
+        WHERE ahead.status = 'queued' AND ahead.not_before <= :now
             AND ahead.priority = own.priority AND ahead.seq < own.seq
-    )
+    ),
+    (SELECT count(*) FROM tasks AS ahead WHERE ahead.status = 'queued' AND ahead.not_before < own.not_before)
+)
 FROM tasks AS own
 WHERE own.id = :id AND own.status = 'queued'
 
@@ -84,19 +85,19 @@ WHERE own.id = :id AND own.status = 'queued'
 SELECT status, tasks FROM counts
 
 -- name: fleet_counts
-SELECT
-    (SELECT count(*) FROM tasks WHERE status = 'queued' AND not_before > 0 AND not_before > :now),
-    (SELECT count(*) FROM leases WHERE expires_at > :now)
+SELECT count(*) FROM tasks WHERE status = 'queued' AND not_before > 0 AND not_before > :now
+UNION ALL
+SELECT count(*) FROM leases WHERE expires_at > :now
 
 -- name: first_in_line
 SELECT fixed, snapshot, state, output FROM whole_tasks
 WHERE seq IN (
     SELECT (
         SELECT seq FROM tasks
-        WHERE status = 'queued' AND priority = line.value AND not_before <= :now
+        WHERE status = 'queued' AND priority = json_each.value AND not_before <= :now
         ORDER BY seq LIMIT 1
     )
-    FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]') AS line
+    FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]')
 )
 
 -- name: stalled_tasks
