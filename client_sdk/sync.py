@@ -20,7 +20,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -53,55 +53,71 @@ class _Loop:
         # Also at exit: a loop whose thread the interpreter has stopped can no longer be left.
         self.close = weakref.finalize(self, self._exit.close)
 
+    @property
+    def is_closed(self) -> bool:
+        return not self.close.alive
+
     def before_close(self, function: Callable[[], Awaitable[None]]) -> None:
         self._exit.callback(self._portal.call, function)
 
     def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        call = _Call(functools.partial(function, *args, **kwargs))
         try:
-            return self._portal.start_task_soon(call.run).result()
+            return self.outcome(_Call(functools.partial(function, *args, **kwargs)))
+        except CancelledError:
+            raise RuntimeError(_CLOSED) from None
+
+    def outcome(self, call: _Call[T]) -> T:
+        """What the call gave, now or when it was handed over before.
+
+        An interrupt ends the wait and cancels the call; a value it has by then stays in it.
+        """
+        try:
+            self._hand_over(call.run)
+            return call.done.result()
         except BaseException:
-            # An interrupted call must not go on in the other thread, least of all inside an iterator.
             # The interrupt may have come at any point, even before the call was handed over.
-            if not call.ended.is_set():
+            if not call.done.done():
                 with suppress(RuntimeError):  # the loop is gone, and the call with it
-                    if self._portal.call(call.cancel):
-                        call.ended.wait()
+                    self._hand_over(call.cancel)
             raise
 
-    def next(self, values: AsyncIterator[T]) -> tuple[T] | None:
-        """The next value in a tuple, or None at the end."""
+    def _hand_over(self, function: Callable[[], Awaitable[None]]) -> None:
+        try:
+            self._portal.start_task_soon(function)
+        except RuntimeError:
+            raise RuntimeError(_CLOSED) from None
 
-        async def step() -> tuple[T] | None:
-            try:
-                return (await anext(values),)
-            except StopAsyncIteration:
-                return None
 
-        return self.run(step)
+_CLOSED = "This client is closed"
 
 
 class _Call(Generic[T]):
-    """One call in the other thread."""
+    """One call in the other thread, where it runs once, however often it is handed over."""
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
         self._function = function
         self._scope: CancelScope | None = None
-        self.ended = threading.Event()
+        self._is_cancelled = False
+        self.done: Future[T] = Future()
 
-    async def run(self) -> T:
+    async def run(self) -> None:
+        if self._scope is not None:
+            return
         try:
             with CancelScope() as self._scope:
-                return await self._function()
+                if self._is_cancelled:
+                    self._scope.cancel()
+                self.done.set_result(await self._function())
+        except Exception as error:
+            self.done.set_exception(error)
         finally:
-            self.ended.set()
-        raise CancelledError
+            if not self.done.done():
+                self.done.cancel()
 
-    async def cancel(self) -> bool:
-        """False if the call was never handed over."""
+    async def cancel(self) -> None:
+        self._is_cancelled = True
         if self._scope is not None:
             self._scope.cancel()
-        return self._scope is not None
 
 
 class _Blocking(Generic[Async]):
@@ -195,6 +211,8 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
     def __init__(self, loop: _Loop, asynchronous: _handle.TaskHandle, starting: _client.Starting | None = None) -> None:
         super().__init__(loop, asynchronous)
         self._starting = starting
+        self.cursor = asynchronous.cursor
+        """The number of the last event this handle gave out; the other thread may be one ahead."""
 
     def __enter__(self) -> Self:
         return self
@@ -216,10 +234,6 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
     def task_type(self) -> str | None:
         return self._async.task_type
 
-    @property
-    def cursor(self) -> int:
-        return self._async.cursor
-
     status = _blocking(_handle.TaskHandle.status)
     wait = _blocking(_handle.TaskHandle.wait)
     result = _blocking(_handle.TaskHandle.result)
@@ -232,7 +246,7 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
 
     def events(self, *, after: int | None = None) -> EventStream:
         """See `client_sdk.TaskHandle.events`; the iterator is a plain one."""
-        return EventStream(self._loop, self._async.events(after=after))
+        return EventStream(self, self._loop, self._async.events(after=self.cursor if after is None else after))
 
     def stream(self, callback: Callable[[Any], None] | None = None) -> Snapshot:
         """See `client_sdk.TaskHandle.stream`."""
@@ -250,9 +264,9 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
     ) -> Snapshot:
         """See `client_sdk.TaskHandle.poll`."""
         snapshots = self._async._snapshots(interval, timeout, prompt=callback is not None)
-        while (found := self._loop.next(snapshots)) is not None:
+        while (snapshot := self._loop.run(_next_or_none, snapshots)) is not None:
             if callback is not None:
-                callback(found[0])
+                callback(snapshot)
         return self.status()
 
     def show(self, console: Console | None = None) -> Snapshot:
@@ -265,14 +279,49 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
         return self.status()
 
 
+async def _next_or_none(values: AsyncIterator[T]) -> T | None:
+    return await anext(values, None)
+
+
+async def _fetch(stream: _handle.EventStream) -> tuple[Event | None, int, Exception | None]:
+    """The next event, or none at the end; the cursor then; or the error, a value here: raised, it is of the wait."""
+    try:
+        return await anext(stream, None), stream._frames.cursor, None
+    except Exception as error:
+        return None, 0, error
+
+
 class EventStream(Iterator[Event], _Blocking[_handle.EventStream]):
-    """See `client_sdk.EventStream`. Works with `with` as well."""
+    """See `client_sdk.EventStream`. Works with `with` as well; it is read by one thread at a time."""
+
+    def __init__(self, handle: TaskHandle, loop: _Loop, asynchronous: _handle.EventStream) -> None:
+        super().__init__(loop, asynchronous)
+        self._handle = handle
+        self._step: _Call[tuple[Event | None, int, Exception | None]] | None = None
+        """The call that fetches the next event; kept over an interrupt, since it may have it already."""
+        self._reader: dict[str, int] = {}
+        """The thread that reads; no lock, since giving that back is a call."""
 
     def __next__(self) -> Event:
-        found = self._loop.next(self._async)
-        if found is None:
-            raise StopIteration
-        return found[0]
+        me = threading.get_ident()
+        if self._reader.setdefault("thread", me) != me:
+            raise RuntimeError("Another thread is reading this stream; each reader needs `handle.events()` of its own")
+        try:
+            if self._step is None:
+                self._step = _Call(functools.partial(_fetch, self._async))
+            event, cursor, error = self._loop.outcome(self._step)
+            # From here to the return nothing is called, so no interrupt comes between.
+            self._step = None
+            if event is not None:
+                self._handle.cursor = cursor
+                return event
+        except CancelledError:
+            # An earlier interrupt cancelled it in time, or the client was closed, which the next call says.
+            self._step = None
+            return next(self)
+        finally:
+            self._reader = {}
+        raise StopIteration if error is None else error
 
     def __enter__(self) -> Self:
         return self
@@ -284,4 +333,5 @@ class EventStream(Iterator[Event], _Blocking[_handle.EventStream]):
 
     def close(self) -> None:
         """Close the connection. The task goes on."""
-        self._loop.run(self._async.aclose)
+        if not self._loop.is_closed:
+            self._loop.run(self._async.aclose)

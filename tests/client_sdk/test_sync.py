@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import client_sdk
 import client_sdk.sync
-from client_sdk import DoneEvent, InputRequiredEvent, NotReady, Refused, TaskCancelled
+from client_sdk import DoneEvent, Event, InputRequiredEvent, NotReady, Refused, TaskCancelled
 from client_sdk.sync import LongTaskClient
 from client_sdk.wire import Progress, TaskStatus
 from tests.client_sdk.processes import ROOT, ServerProcess
@@ -34,7 +34,7 @@ def test_both_faces_have_the_same_names(name: str) -> None:
     def names(face: type) -> set[str]:
         return {"close" if n == "aclose" else n for n in dir(face) if not n.startswith("_")}
 
-    instance_attributes = {"id", "task_type", "cursor"} if name == "TaskHandle" else set()
+    instance_attributes = {"id", "task_type"} if name == "TaskHandle" else set()
     assert names(getattr(client_sdk.sync, name)) == names(getattr(client_sdk, name)) | instance_attributes
 
 
@@ -186,6 +186,109 @@ def test_an_interrupt_ends_the_wait_and_nothing_else(server: ServerProcess) -> N
         assert script.stdout.read() == "interrupted\n[1, 2, 3, None, 4] done\n"
         assert script.stderr.read() == ""
     assert script.returncode == 0
+
+
+PESTERED = """
+import os, random, signal, sys, threading, time
+from client_sdk.sync import LongTaskClient
+
+client, chance, over = LongTaskClient(sys.argv[1]), random.Random(sys.argv[2]), threading.Event()
+handle = client.start("burst", {"count": 60, "pause": 0.01})
+
+def pester():
+    while not over.wait(chance.uniform(0.0005, 0.03)):
+        os.kill(os.getpid(), signal.SIGINT)
+
+stream, events, interrupts = handle.events(), [], 0
+pesterer = threading.Thread(target=pester)
+pesterer.start()
+while not over.is_set():
+    try:
+        for event in stream:
+            events.append(event)
+        over.set()
+    except KeyboardInterrupt:
+        interrupts += 1
+        if interrupts % 3 == 0:
+            stream = handle.events()
+while pesterer.is_alive():
+    try:
+        pesterer.join()
+    except KeyboardInterrupt:
+        pass
+assert interrupts > 5, interrupts
+numbers = [event.number for event in events]
+assert numbers == [*range(1, events[-1].number), None, events[-1].number], numbers
+"""
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_no_interrupt_loses_an_event(server: ServerProcess, seed: str) -> None:
+    """Wherever it comes, also one upon another; whether the iterator goes on or a new one does."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PESTERED, server.url, seed],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_closed_client_says_so(server: ServerProcess) -> None:
+    """To every call, also to one that waits in another thread; closing again is harmless."""
+    client = LongTaskClient(server.url)
+    handle = client.start("idle")
+    stream = handle.events()
+    next(stream)
+    waiting = [handle.wait, lambda: list(handle.events(after=3))]
+    said: list[str] = []
+
+    def wait(call: Callable[[], object]) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            call()
+        said.append(str(caught.value))
+
+    threads = [threading.Thread(target=wait, args=(call,)) for call in waiting]
+    for thread in threads:
+        thread.start()
+    client.close()
+    for thread in threads:
+        thread.join()
+    assert said == ["This client is closed"] * 2
+    for call in (client.health, handle.status, lambda: next(stream), lambda: client.start("idle")):
+        with pytest.raises(RuntimeError, match="This client is closed"):
+            call()
+    stream.close()
+    client.close()
+    with LongTaskClient(server.url) as other:
+        other.task(handle.id).cancel()
+
+
+def test_a_stream_is_read_by_one_thread(blocking: LongTaskClient) -> None:
+    """The second is told so, and the first gets everything."""
+    handle = blocking.start("idle")
+    stream = handle.events()
+    assert [next(stream).number for _ in range(3)] == [1, 2, 3]
+    refused: list[RuntimeError] = []
+
+    def read() -> None:
+        # Two threads come here; the first to wait in the stream keeps it.
+        try:
+            rest.extend(stream)
+        except RuntimeError as error:
+            refused.append(error)
+            handle.cancel()
+
+    rest: list[Event] = []
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [str(error).partition(";")[0] for error in refused] == ["Another thread is reading this stream"]
+    assert isinstance(rest[-1], DoneEvent)
 
 
 ABANDONED = """
