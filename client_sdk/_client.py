@@ -123,8 +123,7 @@ class LongTaskClient:
 
         async def start() -> TaskHandle:
             if self._journal is not None:
-                # A journal that cannot be read must show before there is a task that is not in it.
-                await self._journal.entries(self._connection.base_url)
+                await self._journal.check()
             reply = await self._connection.call("start_long_task", request, StartReply)
             await self._following.record(reply)
             return TaskHandle(self._following, reply.operation_id, task_type=reply.task_type)

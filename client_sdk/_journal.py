@@ -11,9 +11,10 @@ for power cuts: nothing is synced to disk. Knows nothing of servers.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Literal
 
@@ -51,7 +52,11 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._path = Path(path).resolve()  # what a link points to is replaced, and not the link
+
+    async def check(self) -> None:
+        """Raise now what `record` would: a task that is started first would be lost."""
+        await anyio.to_thread.run_sync(self._check)
 
     async def entries(self, base_url: str) -> dict[str, Entry]:
         """The tasks of one server, oldest first."""
@@ -70,6 +75,10 @@ class Journal:
         """Drop a task. Harmless when it is not there."""
         await anyio.to_thread.run_sync(self._forget, task_id)
 
+    def _check(self) -> None:
+        with self._changing():
+            pass
+
     def _record(self, task_id: str, entry: Entry) -> None:
         with self._changing() as file:
             file.tasks[task_id] = entry
@@ -87,7 +96,7 @@ class Journal:
 
     def _read(self) -> _File:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self._path.read_bytes()
         except FileNotFoundError:
             return _File()
         try:
@@ -106,6 +115,8 @@ class Journal:
             if after != before:
                 fresh = self._beside(".new")
                 fresh.write_text(after + "\n", encoding="utf-8")
+                with suppress(FileNotFoundError):
+                    shutil.copymode(self._path, fresh)
                 fresh.replace(self._path)
 
     def _beside(self, suffix: str) -> Path:

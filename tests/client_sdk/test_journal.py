@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -100,21 +101,46 @@ async def test_two_servers_share_a_journal(server: ServerProcess, path: Path) ->
     assert entries(path).keys() == {"elsewhere"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": 2, "tasks": {}}', '{"mine": 1}'])
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"version": 2, "tasks": {}}', b'{"mine": 1}', b"\xff\x00", b'{"ver'])
 async def test_a_file_that_is_no_journal_is_left_alone(
-    server: ServerProcess, client: LongTaskClient, tmp_path: Path, text: str
+    server: ServerProcess, client: LongTaskClient, tmp_path: Path, text: bytes
 ) -> None:
     """Nothing of it is lost, the error names it, and no task is started that nobody would find again."""
     path = await anyio.Path(tmp_path / "tasks.json").absolute()
-    await path.write_text(text)
+    await path.write_bytes(text)
     before = (await client.list()).operations
     async with LongTaskClient(server.url, journal=path) as with_journal:
         with pytest.raises(JournalUnreadable, match=r"tasks\.json"):
             await with_journal.resume_all()
         with pytest.raises(JournalUnreadable):
             await with_journal.start("burst", {"count": 1})
-    assert await path.read_text() == text
+    assert await path.read_bytes() == text
     assert (await client.list()).operations == before
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/tasks.json", "."])
+async def test_a_journal_that_cannot_be_written_starts_no_task(
+    server: ServerProcess, client: LongTaskClient, path: Path, name: str
+) -> None:
+    """Nobody would find it again."""
+    before = (await client.list()).operations
+    async with LongTaskClient(server.url, journal=path.parent / name) as with_journal:
+        with pytest.raises(OSError):
+            await with_journal.start("burst", {"count": 1})
+    assert (await client.list()).operations == before
+
+
+def test_a_link_to_a_journal_stays_one_and_its_permissions_stay(path: Path) -> None:
+    """Replacing the file changes its text and nothing else."""
+    entry = Entry(base_url="u", task_type="t", started_at="s")
+    link = path.with_name("link.json")
+    link.symlink_to(path)
+    asyncio.run(Journal(path).record("a", entry))
+    path.chmod(0o600)
+    asyncio.run(Journal(link).record("b", entry))
+    assert link.is_symlink()
+    assert entries(path).keys() == {"a", "b"}
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_without_a_journal_there_is_nothing_to_resume(client: LongTaskClient) -> None:
