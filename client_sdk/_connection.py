@@ -7,6 +7,7 @@ a session, so nothing has to be kept up between two calls. Knows nothing of task
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -21,7 +22,7 @@ from ._backoff import Backoff, Patience
 from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, error_of_reply
 from .wire import LAST_EVENT_ID, Health, Reply, Snapshot
 
-__all__ = ["AnswerLost", "Connection", "Silence", "error_of_response"]
+__all__ = ["AnswerLost", "Connection", "Silence", "as_model", "error_of_response", "parsed"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -58,6 +59,7 @@ class Connection:
         )
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._ids = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def aclose(self) -> None:
         if self._owned:
@@ -107,18 +109,20 @@ class Connection:
             "params": {"name": tool, "arguments": arguments},
         }
         response = await self._request("POST", "/mcp", operation_id, wait=wait, json=request)
-        message = _json(response)
         # JSON-RPC errors come with statuses of 400 and up; the message says more than the status.
-        if isinstance(message, dict) and ("result" in message or "error" in message) and "jsonrpc" in message:
-            return message
+        match message := _json(response):
+            case {"jsonrpc": _, "result": dict()} | {"jsonrpc": _, "error": _}:
+                answer: dict[str, Any] = message
+                return answer
         raise error_of_response(response, operation_id)
 
     async def snapshot(self, operation_id: str) -> Snapshot:
         """The task as it is now, with its whole output."""
         response = await self._request("GET", f"/progress/{_quoted(operation_id)}", operation_id)
-        if response.status_code != 200:
+        snapshot = _json(response)
+        if response.status_code != 200 or not isinstance(snapshot, dict):
             raise error_of_response(response, operation_id)
-        return _model(_json(response), Snapshot, operation_id)
+        return as_model(snapshot, Snapshot, operation_id)
 
     async def health(self) -> dict[str, Any]:
         """The server's own word about itself, also when it says that it is unwell."""
@@ -129,7 +133,7 @@ class Connection:
         return health
 
     async def health_model(self) -> Health:
-        return _model(await self.health(), Health, None)
+        return as_model(await self.health(), Health, None)
 
     @asynccontextmanager
     async def stream(self, operation_id: str, *, after: int, silence: float) -> AsyncIterator[httpx2.EventSource]:
@@ -141,18 +145,34 @@ class Connection:
         Raises:
             Unavailable: also from within the block, when the connection breaks.
         """
+        self._check_loop()
         with _transport_errors(operation_id):
             async with self._http.sse(
                 f"{self.base_url}/progress/{_quoted(operation_id)}/stream",
-                headers={**self._headers, **({LAST_EVENT_ID: str(after)} if after else {})},
+                # Who compresses a stream on its way holds its events back until there is enough to compress.
+                headers={
+                    "Accept-Encoding": "identity",
+                    **self._headers,
+                    **({LAST_EVENT_ID: str(after)} if after else {}),
+                },
                 timeout=httpx2.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT, read=silence),
                 max_event_size=_MAX_EVENT_BYTES,
             ) as source:
                 yield source
 
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise RuntimeError(
+                "This client was used in another event loop; each `asyncio.run` needs one of its own. "
+                "`client_sdk.sync` has one that needs no `asyncio.run`"
+            )
+
     async def _request(
         self, method: str, path: str, operation_id: str | None, *, wait: float = 0.0, json: Any = None
     ) -> httpx2.Response:
+        self._check_loop()
         with _transport_errors(operation_id):
             return await self._http.request(
                 method,
@@ -190,7 +210,10 @@ def error_of_response(response: httpx2.Response, operation_id: str | None) -> Lo
         return LimitExceeded("The server takes no more for now", operation_id=operation_id, retry_after=retry_after)
     if code >= 500:
         return AnswerLost(f"The server answered HTTP {code}", operation_id=operation_id, retry_after=retry_after)
-    message = f"{response.request.url} answered HTTP {code}, which is no answer of a long-task server"
+    if code in (401, 403):
+        message = f"{response.request.url} answered HTTP {code}: it asks for a token, or for another one"
+    else:
+        message = f"{response.request.url} answered HTTP {code}, which is no answer of a long-task server"
     return Refused(message, operation_id=operation_id, error_code=f"HTTP_{code}")
 
 
@@ -201,10 +224,10 @@ def _data(message: Mapping[str, Any], model: type[Model], operation_id: str | No
         if code == -32603:
             raise Unavailable(f"The server failed: {text}", operation_id=operation_id)
         raise Refused(text, operation_id=operation_id, error_code=f"JSONRPC_{code}", details=error.get("data"))
-    reply = _model(parsed(message), Reply[Any], operation_id)
+    reply = as_model(parsed(message), Reply[Any], operation_id)
     if reply.status == "error":
         raise error_of_reply(reply, operation_id)
-    return _model(reply.data, model, operation_id)
+    return as_model(reply.data, model, operation_id)
 
 
 def parsed(message: Mapping[str, Any]) -> Any:
@@ -212,14 +235,15 @@ def parsed(message: Mapping[str, Any]) -> Any:
     result = message.get("result", {})
     if result.get("structuredContent") is not None:
         return result["structuredContent"]
-    text = "".join(block.get("text", "") for block in result.get("content", ()) if block.get("type") == "text")
+    blocks = [block for block in result.get("content") or () if isinstance(block, dict)]
+    text = "".join(str(block["text"]) for block in blocks if block.get("type") == "text")
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
-def _model(value: Any, model: type[Model], operation_id: str | None) -> Model:
+def as_model(value: Any, model: type[Model], operation_id: str | None) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -6,6 +6,8 @@ import asyncio
 import weakref
 from dataclasses import dataclass
 
+import anyio
+
 from ._backoff import Patience
 from ._connection import Connection
 from ._journal import Entry, Journal
@@ -41,25 +43,31 @@ class Following:
 
 
 class OpenStreams:
-    """The connections of event streams, so that none outlives its reader or the client.
+    """The connections of event streams, so that none outlives its reader, the client or the event loop.
 
-    Left to the garbage collector, the generators of a stream are closed all at once
-    and in each other's way, with a traceback for each.
+    Left to the garbage collector or to the end of the loop, the generators of a stream
+    are closed all at once and in each other's way, with a traceback for each.
     """
 
     def __init__(self) -> None:
         self._open: set[Frames] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._guard: asyncio.Task[None] | None = None
 
     def opened(self, frames: Frames, reader: object) -> None:
         """The frames are being read, for as long as the reader exists."""
         if frames not in self._open:
             self._open.add(frames)
             weakref.finalize(reader, self._abandoned, frames, asyncio.get_running_loop()).atexit = False
+        if self._guard is None:
+            self._guard = asyncio.create_task(self._close_at_the_end_of_the_loop())
 
     async def close(self, frames: Frames) -> None:
         await frames.aclose()
         self._open.discard(frames)
+        if not self._open and self._guard is not None:
+            guard, self._guard = self._guard, None
+            guard.cancel()
 
     async def aclose(self) -> None:
         for frames in list(self._open):
@@ -75,3 +83,12 @@ class OpenStreams:
         task = asyncio.ensure_future(self.close(frames))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    async def _close_at_the_end_of_the_loop(self) -> None:
+        # `asyncio.run` cancels the tasks that are left before it closes generators.
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if self._guard is not None:
+                self._guard = None
+                await self.aclose()

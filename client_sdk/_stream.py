@@ -20,7 +20,7 @@ import anyio
 from httpx2 import Response, ServerSentEvent
 
 from ._backoff import Backoff, Patience
-from ._connection import AnswerLost, Connection, Silence, error_of_response
+from ._connection import AnswerLost, Connection, Silence, as_model, error_of_response
 from .errors import LimitExceeded, Refused, StreamLost, TryLater
 from .wire import TERMINAL_STATUSES, GapData, ProgressReply, StreamEvent, TaskStatus
 
@@ -73,6 +73,8 @@ class Frames(AsyncIterator[StreamEvent]):
     async def __anext__(self) -> StreamEvent:
         if self.is_over:
             raise StopAsyncIteration
+        if self._reading:
+            raise RuntimeError("Another task is reading this stream; each reader needs `handle.events()` of its own")
         running = self._running = self._running or self._follow()
         self._reading = True
         try:
@@ -169,10 +171,12 @@ class Frames(AsyncIterator[StreamEvent]):
         raise error
 
     def _frame(self, sent: ServerSentEvent) -> StreamEvent:
+        # A frame that was cut off is not handed out by the decoder, so one that cannot be read stays so.
         try:
             frame = StreamEvent(id=int(sent.id) if sent.id else None, event=sent.event, data=json.loads(sent.data))
         except ValueError as error:
-            raise AnswerLost("The stream broke within a frame", operation_id=self._operation_id) from error
+            message = f"The stream has an event {sent.event!r} that is no JSON object with a number"
+            raise Refused(message, operation_id=self._operation_id, error_code="UNREADABLE") from error
         # To a reader of text/event-stream an id holds until the next one; here it belongs to its own frame.
         closing = frame.event == "progress" and frame.data.get("status") == TaskStatus.COMPLETED
         return frame.model_copy(update={"id": None}) if closing or frame.event == "gap" else frame
@@ -207,9 +211,10 @@ class Frames(AsyncIterator[StreamEvent]):
 
     def _is_news(self, frame: StreamEvent) -> bool:
         if frame.event == "gap":
-            gap = GapData.model_validate(frame.data)
-            # The cursor lay before what is kept, or past the end of a log that was set back.
-            self.cursor = min(max(self.cursor, gap.first_event_id - 1), gap.snapshot.last_event_id)
+            # The cursor lay before what is kept, or past the end of a log that was set back, whose end is news.
+            gap = as_model(frame.data, GapData, self._operation_id)
+            last = gap.snapshot.last_event_id - (gap.snapshot.status in TERMINAL_STATUSES)
+            self.cursor = max(min(self.cursor, last), gap.first_event_id - 1)
             return True
         if frame.id is None:
             first, self._closing_sent = not self._closing_sent, True

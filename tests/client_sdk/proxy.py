@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["PASS", "Fault", "Plan", "Proxy", "Request", "proxying"]
+__all__ = ["PASS", "Fault", "Plan", "Proxy", "Request", "answered", "proxying"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class Fault:
         stall: hold it open, and pass on nothing more, after so many bytes.
         trickle: pass on single bytes, each in a packet of its own.
         status: answer with this status instead of asking the server.
+        answer: answer with these bytes instead, and close.
         forget: take the request's Last-Event-ID away, so that everything is sent again.
     """
 
@@ -43,10 +44,19 @@ class Fault:
     stall: int | None = None
     trickle: bool = False
     status: int | None = None
+    answer: bytes | None = None
     forget: bool = False
 
 
 PASS = Fault()
+
+
+def answered(content_type: str, body: str) -> Fault:
+    """The fault that answers in the server's place."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n"
+    return Fault(answer=(head + body).encode())
+
+
 Plan = Callable[[Request], Fault]
 
 
@@ -79,8 +89,11 @@ class Proxy:
             request = Request(head=head, count=same)
             self.requests.append(request)
             fault = self.plan(request)
+            answer = fault.answer
             if fault.status is not None:
-                writer.write(f"HTTP/1.1 {fault.status} Fault\r\nContent-Length: 5\r\n\r\nfault".encode())
+                answer = f"HTTP/1.1 {fault.status} Fault\r\nContent-Length: 5\r\n\r\nfault".encode()
+            if answer is not None:
+                writer.write(answer)
                 await writer.drain()
             else:
                 await self._pass_on(request, fault, reader, writer)

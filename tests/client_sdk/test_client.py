@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
+
 import anyio
 import httpx2
 import pytest
@@ -19,8 +23,8 @@ from client_sdk import (
     Unavailable,
 )
 from client_sdk.wire import CancelOutcome, Progress, Snapshot, TaskStatus
-from tests.client_sdk.processes import ServerProcess
-from tests.client_sdk.proxy import PASS, Fault, proxying
+from tests.client_sdk.processes import ROOT, ServerProcess
+from tests.client_sdk.proxy import PASS, Fault, answered, proxying
 
 
 async def test_a_started_task_gives_its_result(client: LongTaskClient) -> None:
@@ -262,6 +266,73 @@ async def test_a_gateway_that_answers_for_the_server_means_later(server: ServerP
     async with proxying(server.port, lambda request: Fault(status=503)) as proxy, LongTaskClient(proxy.url) as client:
         with pytest.raises(Unavailable):
             await client.task("x").status()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_missing_token_is_named(server: ServerProcess, status: int) -> None:
+    """What to do about it is in the message, also when a stream is asked for."""
+    async with (
+        proxying(server.port, lambda request: Fault(status=status)) as proxy,
+        LongTaskClient(proxy.url, max_delay=0.01) as client,
+    ):
+        handle = client.task("x")
+        for call in (client.start("burst"), client.health(), handle.status(), handle.wait(), handle.stream()):
+            with pytest.raises(Refused, match="token") as caught:
+                await call
+            assert caught.value.error_code == f"HTTP_{status}"
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>", "[]", "null", *(f'{{"jsonrpc": "2.0", {rest}}}' for rest in ('"result": null', '"error": "x"'))]
+)
+async def test_answers_of_something_else_are_refused(server: ServerProcess, body: str) -> None:
+    """Whatever stands there in the server's place, it is no traceback of ours."""
+    async with (
+        proxying(server.port, lambda request: answered("application/json", body)) as proxy,
+        LongTaskClient(proxy.url) as client,
+    ):
+        handle = client.task("x")
+        for call in (client.start("burst"), client.health(), handle.status(), handle.wait()):
+            with pytest.raises(Refused):
+                await call
+
+
+def test_a_client_belongs_to_one_event_loop(server: ServerProcess) -> None:
+    """Where its connections are; in another one it says so instead of failing at random."""
+    client = LongTaskClient(server.url)
+
+    async def use() -> None:
+        async with client:
+            await client.health()
+
+    asyncio.run(use())
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(use())
+
+
+UNTIDY = """
+import asyncio, sys
+from client_sdk import LongTaskClient
+
+async def main():
+    handle = await LongTaskClient(sys.argv[1]).start("idle")
+    async for event in handle.events():
+        break
+    kept.append(handle.events())
+    await anext(kept[0])
+    await handle.cancel()
+
+kept = []
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_just_ends_says_nothing(server: ServerProcess) -> None:
+    """Streams that are open when the loop ends, of a client nobody closed, leave no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNTIDY, server.url], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 async def test_a_server_under_a_path_is_reached_with_a_token(server: ServerProcess) -> None:

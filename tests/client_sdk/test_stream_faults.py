@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -12,16 +13,19 @@ import pytest
 from client_sdk import (
     DoneEvent,
     Event,
+    GapEvent,
     InputRequiredEvent,
     LongTaskClient,
     NotFound,
+    OtherEvent,
     OutputEvent,
     ProgressEvent,
     Refused,
+    StatusEvent,
     StreamLost,
 )
 from tests.client_sdk.processes import ServerProcess
-from tests.client_sdk.proxy import PASS, Fault, Plan, Proxy, proxying
+from tests.client_sdk.proxy import PASS, Fault, Plan, Proxy, answered, proxying
 
 COUNT = 60
 """Reports of the task that is read; with its outputs and statuses it has 83 events."""
@@ -237,6 +241,76 @@ async def test_a_cancelled_step_loses_nothing(proxy: Proxy) -> None:
             await anext(stream)
     assert numbers(events) == list(range(1, len(events)))
     assert cancelled > 3
+
+
+async def test_a_stream_is_read_by_one_task(client: LongTaskClient) -> None:
+    """The second is told so, and the first is not disturbed."""
+    async with client.start("idle", cancel_on_exit=True) as handle:
+        stream = handle.events()
+        assert [(await anext(stream)).number for _ in range(3)] == [1, 2, 3]
+        last: list[Event] = []
+
+        async def read() -> None:
+            last.append(await anext(stream))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError, match="Another task is reading this stream"):
+                await anext(stream)
+            await handle.cancel()
+    assert last[0].number == 4
+
+
+async def test_nobody_on_the_way_is_asked_to_compress_a_stream(proxy: Proxy, finished: str) -> None:
+    """A compressing proxy would hold events back until there are enough of them."""
+    async with to(proxy) as client:
+        await read(client, finished)
+    assert "accept-encoding: identity\r\n" in proxy.requests[0].head.lower()
+
+
+async def test_a_cursor_past_the_end_is_told_the_end(
+    client: LongTaskClient, finished: str, whole: list[Event], proxy: Proxy
+) -> None:
+    """As after a store was set back: a gap, and the end of the task that there is; by polls as well."""
+    proxy.plan = lambda request: Fault(status=502) if request.is_stream else PASS
+    async with to(proxy) as polling:
+        for reader in (client, polling):
+            handle = reader.task(finished, cursor=1000)
+            gap, *rest = [event async for event in handle.events()]
+            assert isinstance(gap, GapEvent)
+            assert rest == whole[-2:]
+            assert handle.cursor == whole[-1].number
+
+
+def frame(name: str, data: object, number: int | None = None) -> str:
+    return (f"id: {number}\n" if number else "") + f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+async def test_events_of_a_newer_server_are_given_out(proxy: Proxy) -> None:
+    """Unknown names and shapes as they are, unknown fields left out; none is lost."""
+    status = {"operation_id": "t", "status": "running", "attempt": 1, "reason": "moved", "planet": "Mars"}
+    body = frame("status", status, 1) + frame("metric", {"v": 1}, 2) + frame("status", {"status": "asleep"}, 3)
+    proxy.plan = lambda request: answered("text/event-stream", body + frame("done", {"status": "completed"}, 4))
+    async with to(proxy) as client:
+        known, *others, end = await read(client, "t")
+    assert isinstance(known, StatusEvent)
+    assert known.data.reason == "moved"
+    assert others == [
+        OtherEvent(number=2, name="metric", data={"v": 1}),
+        OtherEvent(number=3, name="status", data={"status": "asleep"}),
+    ]
+    assert isinstance(end, DoneEvent)
+
+
+@pytest.mark.parametrize("broken", [frame("progress", [1], 1), frame("gap", {"first_event_id": 1})])
+async def test_an_event_that_cannot_be_read_is_an_error(proxy: Proxy, broken: str) -> None:
+    """And no reason to ask for it again and again."""
+    proxy.plan = lambda request: answered("text/event-stream", broken)
+    async with to(proxy) as client:
+        with pytest.raises(Refused) as caught:
+            await read(client, "t")
+    assert (caught.value.error_code, caught.value.operation_id) == ("UNREADABLE", "t")
 
 
 async def test_breaking_off_closes_the_connection_and_not_the_task(server: ServerProcess, proxy: Proxy) -> None:
