@@ -15,7 +15,7 @@ import pytest
 
 from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.backends.sqlite.statements import MIGRATIONS
-from mcp_server.errors import ConfigurationError
+from mcp_server.errors import ConfigurationError, Unavailable
 
 from ..contract.tasks import create
 
@@ -186,3 +186,26 @@ async def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path)
             assert await process.wait() == 0
     async with SQLiteBackend(path) as backend:
         assert sum((await backend.counts()).values()) == 4
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_was_taken_away_is_unavailable_until_it_is_back(tmp_path: Path, replaced: bool) -> None:
+    """Nothing is acknowledged that only a file without a name would hold; reads, as the health probe's, say so too."""
+    path, away = tmp_path / "tasks.db", tmp_path / "away"
+    away.mkdir()
+    files = [f"tasks.db{suffix}" for suffix in ("", "-wal", "-shm")]
+    async with SQLiteBackend(path) as backend:
+        task = await create(backend)
+        for name in files:
+            (tmp_path / name).rename(away / name)
+        if replaced:
+            await make(path)
+        for call in (lambda: create(backend), lambda: backend.load(task.id), backend.counts):
+            with pytest.raises(Unavailable, match="was deleted, moved or replaced while it was open"):
+                await call()
+        for name in files:
+            (away / name).rename(tmp_path / name)
+        await create(backend)
+    async with SQLiteBackend(path) as backend:
+        assert sum((await backend.counts()).values()) == 2
+        assert await backend.load(task.id) == task

@@ -39,6 +39,7 @@ class Database:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._synchronous = ""
+        self._identity: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Open the file, create or migrate its schema.
@@ -70,7 +71,7 @@ class Database:
             if connection is not None:
                 connection.close()
             raise
-        self._connection = connection
+        self._connection, self._identity = connection, _identity(self._path)
 
     def connect(self, *, create: bool = False) -> sqlite3.Connection:
         """One more connection to the file, usable from one thread at a time."""
@@ -105,6 +106,7 @@ class Database:
             connection = self._connection
             if connection is None:
                 raise Unavailable("The task database is closed")
+            self.check_in_place()
             wanted = "FULL" if durable and self._full else "NORMAL"
             if self._synchronous != wanted:
                 connection.execute(f"PRAGMA synchronous = {wanted}")
@@ -118,6 +120,21 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def check_in_place(self) -> None:
+        """Let pass that the path still leads to the file that is open.
+
+        SQLite would go on with a file that has no name any more, and all that it
+        acknowledged would be gone at the next start.
+
+        Raises:
+            Unavailable: the file was deleted, moved or replaced.
+        """
+        if _identity(self._path) != self._identity:
+            raise Unavailable(
+                f"The task database {self._path} was deleted, moved or replaced while it was open; "
+                "put it back, or start the server again"
+            )
 
     def written_at(self) -> float:
         """When anybody last wrote to the file, in seconds since the epoch as the disk counts them.
@@ -138,6 +155,14 @@ class Database:
                 raise Unavailable("The task database is closed")
             version: int = self._connection.execute(SQL.data_version).fetchone()[0]
             return version
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

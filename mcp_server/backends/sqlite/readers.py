@@ -49,6 +49,7 @@ class Readers:
                 request.error = error
 
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        self._database.check_in_place()
         with mapped_errors():
             try:
                 connection = self._idle.pop()
