@@ -7,7 +7,7 @@ import time
 import anyio
 
 from mcp_server import TaskContext
-from tests.crash.application import server
+from tests.crash.application import Name, server
 
 __all__ = ["server"]
 
@@ -24,6 +24,12 @@ async def confirm(*, task: TaskContext) -> bool:
     """Asks once and returns the answer."""
     answer = await task.ask("Go on?", {"type": "object", "properties": {"yes": {"type": "boolean"}}}, key="go")
     return bool(answer["yes"])
+
+
+@server.task(ask_first={"who": ("Who?", Name)})
+async def greet(*, task: TaskContext) -> str:
+    """Asks before there is a task."""
+    return f"Hello {(await task.ask('Who?', Name, key='who')).name}"
 
 
 @server.task
