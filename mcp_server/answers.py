@@ -19,17 +19,45 @@ ACTIONS = ("accept", "decline", "cancel")
 
 
 def elicitation(message: str, schema: type[BaseModel] | Mapping[str, Any] | None) -> dict[str, Any]:
-    """A question in the form MCP gives it: an `elicitation/create` request."""
+    """A question in the form MCP gives it: an `elicitation/create` request.
+
+    MCP knows neither references nor null in it: an enum stands in its field, and a field that
+    may be null is one that may be left out. Clients refuse anything else.
+    """
     if schema is None:
         requested: dict[str, Any] = {"type": "object", "properties": {}}
     elif isinstance(schema, type):
-        requested = schema.model_json_schema()
+        requested = _flattened(schema.model_json_schema())
     else:
-        requested = dict(schema)
+        requested = _flattened(schema)
     return {
         "method": "elicitation/create",
         "params": {"mode": "form", "message": message, "requestedSchema": requested},
     }
+
+
+def _flattened(schema: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in schema.items() if name != "$defs"}
+    if isinstance(fields := schema.get("properties"), Mapping):
+        flat["properties"] = {name: _flat_field(field, schema.get("$defs", {})) for name, field in fields.items()}
+    return flat
+
+
+def _flat_field(field: Any, definitions: Mapping[str, Any]) -> Any:
+    if not isinstance(field, Mapping):
+        return field
+    flat = dict(field)
+    choices = [choice for choice in flat.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        flat = {**choices[0], **{name: value for name, value in flat.items() if name != "anyOf"}}
+        if flat.get("default", ...) is None:
+            del flat["default"]
+    if "$ref" in flat:
+        found = definitions.get(str(flat.pop("$ref")).removeprefix("#/$defs/"), {})
+        flat = {**found, **flat}
+    if "items" in flat:
+        flat["items"] = _flat_field(flat["items"], definitions)
+    return flat
 
 
 def first_question(requests: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:

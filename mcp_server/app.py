@@ -96,6 +96,7 @@ class LongTaskServer(MCPServer[Any]):
         own_tools = LongTaskTools(self.engine).tools()
         self._own_tools = frozenset(tool.name for tool in own_tools)
         mcp["tools"] = [*own_tools, *mcp.get("tools", ())]
+        self._plain_tools = {tool.name for tool in mcp["tools"]}
         mcp["extensions"] = [tasks, *mcp.get("extensions", ())]
         mcp["middleware"] = [tasks.listen, *mcp.get("middleware", ())]
         if chosen.request_state_key is not None:
@@ -176,13 +177,27 @@ class LongTaskServer(MCPServer[Any]):
             policy=Policy(**policy),
             ask_first=ask_first,
         )
-        if task_type.name in self._own_tools:
-            raise ValueError(f"{task_type.name!r} is a tool of the server's own; give the task type another name")
+        if task_type.name in (self._plain_tools if self._offers_task_tools else self._own_tools):
+            owner = "the server's own" if task_type.name in self._own_tools else "yours"
+            raise ValueError(f"{task_type.name!r} is a tool of {owner} already; give the task type another name")
         self.registry.add(task_type)
         if self._offers_task_tools:
             tool = self._tasks.binding(task_type)
-            self.add_tool(tool.fn, meta=tool.meta, **tool.kwargs)
+            super().add_tool(tool.fn, meta=tool.meta, **tool.kwargs)
         return function
+
+    def add_tool(self, fn: Callable[..., Any], name: str | None = None, *args: Any, **more: Any) -> None:
+        """As the SDK's (`@server.tool()` comes here too); a name that answers to something of ours is refused.
+
+        Raises:
+            ValueError: the name is a task type's, or one of the server's own tools has it.
+        """
+        given = name or fn.__name__
+        if given in self._own_tools or (self._offers_task_tools and given in self.registry):
+            what = "a tool of the server's own" if given in self._own_tools else "a task type"
+            raise ValueError(f"{given!r} is {what} already; give the tool another name")
+        super().add_tool(fn, name, *args, **more)
+        self._plain_tools.add(given)
 
     # Running.
 

@@ -24,7 +24,7 @@ from tests.npm import NPM, NPMError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PYTHON_PACKAGES = {"mcp1": ["mcp==1.30.0"], "fastmcp4": ["fastmcp[tasks]==4.1.2"]}
+PYTHON_PACKAGES = {"mcp1": ["mcp==1.30.0"], "fastmcp4": ["fastmcp[tasks]==4.1.4"]}
 NODE_PACKAGES = {
     "@modelcontextprotocol/sdk": "1.32.2",
     "@modelcontextprotocol/client": "2.4.0",

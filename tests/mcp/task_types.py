@@ -5,6 +5,8 @@ A task waits at a gate until the test opens it, so that nothing depends on how l
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import anyio
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
@@ -20,6 +22,17 @@ class Name(BaseModel):
 
 class Confirm(BaseModel):
     confirm: bool
+
+
+class Paper(StrEnum):
+    A4 = "A4"
+    A5 = "A5"
+
+
+class Format(BaseModel):
+    paper: Paper
+    copies: int | None = None
+    also: list[Paper] = []
 
 
 class Summary(BaseModel):
@@ -110,6 +123,19 @@ def add_task_types(server: LongTaskServer) -> Gate:
         async with anyio.create_task_group() as questions:
             questions.start_soon(ask, "who", "Who?", Name)
             questions.start_soon(ask, "go", "Go on?", Confirm)
+        return f"{len(answers)} answers"
+
+    @server.task
+    async def asks_for_a_format(*, task: TaskContext) -> Format:
+        """Asks with an enum, and with what may be left out."""
+        return await task.ask("On which paper?", Format, key="format")
+
+    @server.task
+    async def asks_in_turn(*, task: TaskContext) -> str:
+        """Asks three things one after the other, the first of them twice, the others without naming them."""
+        answers = [await task.ask("Go on?", Confirm, key="go") for _ in range(2)]
+        for message in ("Sure?", "Really?"):
+            answers.append(await task.ask(message, Confirm))
         return f"{len(answers)} answers"
 
     @server.task(retries=1, retry_delay=0.01)

@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-__all__ = ["CREATED", "DETAILED", "valid"]
+__all__ = ["CREATED", "DETAILED", "PUSHED", "valid"]
 
 _INTEGER = {"type": "integer", "exclusiveMinimum": 0, "maximum": 2**53 - 1}
 _TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"}
@@ -37,6 +37,31 @@ def _variant(status: str, **own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_CHOICE = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string"} for name in ("title", "description")},
+        "type": {"const": "string"},
+        "enum": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["type", "enum"],
+}
+
+_FIELD = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string"} for name in ("title", "description", "format")},
+        **{name: {"type": "integer"} for name in ("minLength", "maxLength", "minItems", "maxItems")},
+        **{name: {"type": "number"} for name in ("minimum", "maximum")},
+        "type": {"enum": ["string", "integer", "number", "boolean", "array"]},
+        "enum": {"type": "array", "items": {"type": "string"}},
+        "items": _CHOICE,
+        "default": {"type": ["string", "number", "boolean", "array"]},
+    },
+    "required": ["type"],
+    "additionalProperties": False,
+}
+
 _QUESTION = {
     "type": "object",
     "properties": {
@@ -48,8 +73,14 @@ _QUESTION = {
                 "message": {"type": "string"},
                 "requestedSchema": {
                     "type": "object",
-                    "properties": {"type": {"const": "object"}, "properties": {"type": "object"}},
+                    "properties": {
+                        **{name: {"type": "string"} for name in ("$schema", "title", "description")},
+                        "type": {"const": "object"},
+                        "properties": {"type": "object", "additionalProperties": _FIELD},
+                        "required": {"type": "array", "items": {"type": "string"}},
+                    },
                     "required": ["type", "properties"],
+                    "additionalProperties": False,
                 },
             },
             "required": ["message", "requestedSchema"],
@@ -80,7 +111,7 @@ _ERROR = {
     "additionalProperties": False,
 }
 
-DETAILED: dict[str, Any] = {
+PUSHED: dict[str, Any] = {
     "oneOf": [
         _variant("working"),
         _variant("input_required", inputRequests=_QUESTIONS),
@@ -89,7 +120,10 @@ DETAILED: dict[str, Any] = {
         _variant("cancelled"),
     ]
 }
-"""What `tasks/get` answers and `notifications/tasks` carries."""
+"""What `notifications/tasks` carries."""
+
+DETAILED: dict[str, Any] = {"allOf": [PUSHED, {"required": ["resultType"]}]}
+"""What `tasks/get` answers: the same as a result."""
 
 CREATED: dict[str, Any] = {
     "type": "object",

@@ -214,11 +214,33 @@ async def test_task_types_need_not_be_tools(tmp_path: Path) -> None:
         assert (await bare.call("start_long_task", task_type="text"))["status"] == "success"
 
 
-def test_a_task_type_cannot_take_the_name_of_a_tool_of_ours(tmp_path: Path) -> None:
-    """It would hide one of the tools for tasks."""
+def test_a_name_is_a_tool_or_a_task_type_and_never_both(tmp_path: Path) -> None:
+    """Whichever came second is refused at once: it would answer calls that its caller meant for the other."""
     server = make_server(tmp_path)
-    with pytest.raises(ValueError, match="another name"):
 
-        @server.task
-        def cancel_task() -> None:
-            """Not ours."""
+    def cancel_task() -> None:
+        """As one of the server's own."""
+
+    def mine() -> None:
+        """Of the application's author."""
+
+    for register in (server.task, server.add_tool, server.tool()):
+        with pytest.raises(ValueError, match=r"'cancel_task' is a tool of the server's own already; .* another name"):
+            register(cancel_task)
+    server.tool()(mine)
+    with pytest.raises(ValueError, match="'mine' is a tool of yours already"):
+        server.task(mine)
+    server.task(name="work")(mine)
+    with pytest.raises(ValueError, match="'work' is a task type already"):
+        server.tool(name="work")(mine)
+
+
+def test_a_task_type_that_is_no_tool_shares_its_name_with_one(tmp_path: Path) -> None:
+    """With `task_tools` off nothing else answers to it."""
+    server = make_server(tmp_path, task_tools="off")
+
+    def work() -> None:
+        """Either."""
+
+    server.task(work)
+    server.tool()(work)

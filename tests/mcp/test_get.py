@@ -136,6 +136,19 @@ async def test_a_name_header_that_is_not_the_task_is_refused(served: Served, met
     assert (await served.modern.request(method, params, headers=headers))["resultType"] == "complete"
 
 
+async def test_a_notification_that_a_request_is_cancelled_cancels_no_task(served: Served) -> None:
+    """It is taken, and the task that the request made goes on; only `tasks/cancel` cancels."""
+    task_id = await served.modern.start("gated")
+    told = served.modern.message("notifications/cancelled", {"requestId": 7, "reason": "enough"})
+    del told["id"]
+    response = await served.modern.http.post(
+        "/mcp", json=told, headers=served.modern.headers("notifications/cancelled", {})
+    )
+    assert response.status_code == 202
+    served.gate.open()
+    assert (await served.modern.until(task_id, "completed", "cancelled"))["status"] == "completed"
+
+
 @pytest.mark.parametrize("method", ["tasks/result", "tasks/list"])
 async def test_methods_of_the_older_protocol_do_not_exist(served: Served, method: str) -> None:
     """They are answered as any unknown method is."""

@@ -58,6 +58,7 @@ async def test_a_bare_call_may_be_answered_as_a_stream(served: Served) -> None:
 async def test_a_handshake_opens_a_session_that_can_be_ended(served: Served, accept: str) -> None:
     """The session keeps the dialect it was opened in, has a stream of its own, and is gone after DELETE."""
     opened = await served.bare.post(INITIALIZE, Accept=accept)
+    assert b'"tasks"' not in opened.content, "the capability of an earlier protocol"
     kind = JSON if accept == JSON else "text/event-stream"
     assert opened.headers["content-type"].startswith(kind)
     session = {"Mcp-Session-Id": opened.headers["mcp-session-id"], "MCP-Protocol-Version": "2025-06-18"}

@@ -12,7 +12,7 @@ from mcp_server import LongTaskServer
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, Modern, Refused
 from tests.mcp.task_types import add_task_types
-from tests.mcp.tasks_schema import DETAILED, valid
+from tests.mcp.tasks_schema import PUSHED, valid
 from tests.server.serving import serve
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
@@ -129,7 +129,8 @@ async def test_a_task_that_another_process_runs_is_followed_all_the_same(served:
 
 def _shown(message: dict[str, Any]) -> dict[str, Any]:
     params: dict[str, Any] = message["params"]
-    valid(params, DETAILED)
+    valid(params, PUSHED)
+    assert "resultType" not in params
     return params
 
 

@@ -27,6 +27,33 @@ async def test_several_questions_are_open_at_once_and_answered_one_by_one(served
     assert done["result"]["content"][0]["text"] == "2 answers"
 
 
+async def test_each_question_has_a_key_of_its_own_for_the_life_of_the_task(served: Served) -> None:
+    """Asked again, an answered question is not put again; a key stands for one question, named by its author or not."""
+    task_id = await served.modern.start("asks_in_turn")
+    asked: list[tuple[str, str]] = []
+    while len(asked) < 3:
+        task = await served.modern.until(task_id, "input_required")
+        ((key, question),) = task["inputRequests"].items()
+        asked.append((key, question["params"]["message"]))
+        await served.modern.update(task_id, **{key: GO})
+    assert (await served.modern.until(task_id, "completed"))["result"]["content"][0]["text"] == "4 answers"
+    assert [message for _, message in asked] == ["Go on?", "Sure?", "Really?"]
+    assert len({key for key, _ in asked}) == 3
+
+
+async def test_a_question_holds_only_what_clients_can_show(served: Served) -> None:
+    """An enum stands in its field, and what may be null is left out: no references, no unions."""
+    task_id = await _asking(served, "asks_for_a_format", 1)
+    task = valid(await served.modern.get(task_id), DETAILED)
+    fields = task["inputRequests"]["format"]["params"]["requestedSchema"]["properties"]
+    assert (fields["paper"]["enum"], fields["copies"]["type"]) == (["A4", "A5"], "integer")
+    advice = (await served.bare.call("get_task_progress", operation_id=task_id))["data"]["next"]
+    assert 'response={"paper": <"A4" or "A5">, "copies": <integer>, "also": <array>}' in advice
+    await served.modern.update(task_id, format={"action": "accept", "content": {"paper": "A5"}})
+    done = await served.modern.until(task_id, "completed")
+    assert done["result"]["structuredContent"] == {"paper": "A5", "copies": None, "also": []}
+
+
 async def test_answers_nobody_waits_for_are_ignored(served: Served) -> None:
     """Unknown keys, whatever they hold, and keys that were answered before: acknowledged, without effect."""
     task_id = await _asking(served, "asks_twice", 2)
