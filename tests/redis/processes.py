@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -13,10 +12,8 @@ import anyio.abc
 
 from tests.crash.processes import Process
 
-__all__ = ["LEASE", "LONGTASKS", "ROOT", "Fleet", "Process", "balancer", "fleet"]
+__all__ = ["LEASE", "Fleet", "Process", "balancer", "fleet"]
 
-ROOT = Path(__file__).parents[2]
-LONGTASKS = [sys.executable, "-m", "mcp_server"]
 LEASE = 2.0
 """Seconds; short, so that a takeover can be waited for."""
 

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from client_sdk import InputRequiredEvent, LongTaskClient, OutputEvent, TaskHandle
 from client_sdk.wire import TaskStatus
+from tests.server.commands import command
+from tests.server.serving import Caller, calling
 
-from .processes import LONGTASKS, ROOT, Fleet, balancer, fleet
+from .processes import Fleet, balancer, fleet
 from .server import RedisServer, redis_server
 
 PATIENCE = 60.0
 """Seconds after which something counts as never happening."""
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path / "redis") as server:
-        yield server
-
-
-@pytest.fixture
-def members(redis: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet(redis.url, tmp_path) as members:
-        yield members
 
 
 @dataclass(frozen=True)
@@ -139,36 +129,33 @@ async def test_a_type_s_limit_holds_over_all_workers(running: Running) -> None:
     assert all(ended <= started for (_, ended), (started, _) in itertools.pairwise(spans))
 
 
-async def test_workers_lists_the_fleet(members: Fleet, redis: RedisServer) -> None:
+async def test_workers_lists_the_fleet(members: Fleet, redis: RedisServer, tmp_path: Path) -> None:
     """`longtasks workers` names each worker and what it runs; one that is killed disappears."""
-    replica = members.replica()
-    worker = members.worker()
-    command = [*LONGTASKS, "workers", "--backend", redis.url]
+    replica, worker = members.replica(), members.worker()
+    workers = ("workers", "--backend", redis.url)
 
-    async def listed() -> dict[str, object]:
-        done = await anyio.run_process([*command, "--json"], cwd=ROOT)
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
+    async def listed(caller: Caller, wanted: Callable[[list[Any]], bool]) -> list[Any]:
+        """The workers, once they are as wanted: they report every few seconds."""
+        while True:
+            health = (await caller.http.get("/health")).json()
+            if wanted(health["fleet"]["workers"]):
+                found: list[Any] = json.loads((await command(tmp_path, *workers, "--json")).out)["workers"]
+                return found
+            await anyio.sleep(0.1)
 
-    async with LongTaskClient(replica.url) as client:
+    async with calling(replica.url) as caller:
         with anyio.fail_after(PATIENCE):
-            handle = await client.start("count", {"steps": 10_000, "pause": 0.05})
-            seen = await listed()
-            while not str(seen).count(handle.id):
-                seen = await listed()
-            assert [(w["pid"], w["operations"]) for w in seen["workers"]] == [(worker.pid, [handle.id])]  # type: ignore[attr-defined]
-            plain = await anyio.run_process(command, cwd=ROOT)
-            assert handle.id.encode() in plain.stdout
+            task_id = await caller.start("count", {"steps": 2, "hold_at": 1})
+            (seen,) = await listed(caller, lambda workers: any(task_id in worker["operations"] for worker in workers))
+            assert (seen["pid"], seen["operations"]) == (worker.pid, [task_id])
+            assert task_id in (await command(tmp_path, *workers)).out
             worker.kill()
-            while (await listed())["workers"]:
-                pass
+            assert await listed(caller, lambda workers: not workers) == []
 
 
-def test_a_fleet_that_is_a_file_has_no_workers() -> None:
+async def test_a_fleet_that_is_a_file_has_no_workers(tmp_path: Path) -> None:
     """One clear line."""
-    done = subprocess.run(
-        [*LONGTASKS, "workers", "--backend", "sqlite:///x.db"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("longtasks: ")
-    assert len(done.stderr.splitlines()) == 1
+    done = await command(tmp_path, "workers", "--backend", "sqlite:///x.db")
+    assert done.code == 2
+    assert done.err.startswith("longtasks: ")
+    assert len(done.err.splitlines()) == 1
