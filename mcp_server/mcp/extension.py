@@ -184,8 +184,8 @@ def _admitted(ctx: Request, params: _TaskParams) -> Caller:
         MCPError: the routing header does not name the task, or the extension was not declared.
     """
     named = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
-    # Clients MUST send it, for routers that need it; FastMCP 4 and early TypeScript SDKs do not, and
-    # nothing here routes by it. So only a wrong one is refused.
+    # A server MUST refuse a wrong one. Clients MUST send one, for routers on their way that need it; what a
+    # server does without is not said, nothing here routes by it, and FastMCP 4 sends none.
     if named is not None and decode_header_value(named) != params.task_id:
         raise MCPError(HEADER_MISMATCH, "The Mcp-Name header must be the taskId of the request")
     caller = Caller.of(ctx)

@@ -19,9 +19,9 @@ from ..engine import Engine
 from ..errors import CallerError, InvalidArgument
 from ..task import Event, Status, Task
 from ..views import first_lost, frames, gap, snapshot
-from .answering import as_response
 from .callers import Caller
 from .paging import is_too_long, part_of
+from .questions import as_response
 from .replies import Answered, failure
 from .results import task_error
 from .sentences import next_of_several, next_page

@@ -1,8 +1,10 @@
-"""Questions that are asked before a task exists: answering a call with what it still needs.
+"""Questions and answers on the way between a call and a task.
 
-A task type's `ask_first` names them. A modern client gets them as the answer to its
-call and repeats the call with the responses; what it has answered so far travels in
-the sealed request state, so no process has to remember anything.
+Before a task exists its type's `ask_first` says what to ask. A modern client gets the
+questions as the answer to its call and repeats the call with the responses; what it has
+answered so far travels in the sealed request state, so no process has to remember anything.
+A model answers a running task in words of its own, which are understood here.
+Whether an answer fits is checked in one place for all: `answers`.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from typing import Any, Self
 
 from mcp_types import CallToolRequestParams, InputRequiredResult
 
-from ..answers import check_response
+from ..answers import ACTIONS, check_response
 from ..clean import to_text
 from ..errors import InvalidArgument
 
-__all__ = ["Round", "ask", "running_task"]
+__all__ = ["Round", "as_response", "ask", "running_task"]
 
 Requests = Mapping[str, Mapping[str, Any]]
 
@@ -64,6 +66,23 @@ def ask(requests: Requests, **state: Any) -> InputRequiredResult:
 def running_task(params: CallToolRequestParams) -> tuple[str | None, dict[str, Any]]:
     """The task that an earlier round of this call has started, and the responses to its questions."""
     return _state(params).get("operation_id"), _responses(params)
+
+
+def as_response(request: Mapping[str, Any], given: Any) -> Any:
+    """What a model says as an answer, as the elicitation result that it means.
+
+    Models pass the bare value, the fields, or the whole result, all of which are clear enough.
+    """
+    if isinstance(given, Mapping) and given.get("action") in ACTIONS:
+        return given
+    fields = list(request.get("params", {}).get("requestedSchema", {}).get("properties", {}))
+    if given in ("decline", "cancel") or (given == "accept" and not fields):
+        return {"action": given}
+    if not isinstance(given, Mapping):
+        if len(fields) != 1:
+            return given
+        given = {fields[0]: given}
+    return {"action": "accept", "content": given}
 
 
 def _responses(params: CallToolRequestParams) -> dict[str, Any]:
