@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 
 from .errors import TaskError
 
-__all__ = ["clean", "measured", "storable", "text", "to_text"]
+__all__ = ["clean", "measured", "storable", "text", "to_bytes", "to_text"]
 
 
 _READERS_WORDS = {
@@ -91,7 +91,12 @@ def _too_large(what: str, size: int, unit: str, max_bytes: int) -> TaskError:
 
 def to_text(value: Any) -> str:
     """JSON-clean data as one line of compact JSON."""
-    return to_json(value, inf_nan_mode="null").decode()
+    return to_bytes(value).decode()
+
+
+def to_bytes(value: Any) -> bytes:
+    """As `to_text`, in UTF-8."""
+    return to_json(value, inf_nan_mode="null")
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from anyio.abc import Process, TaskGroup
 from anyio.lowlevel import current_token
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from .clean import to_text
+from .clean import to_bytes
 from .context import Channel, SyncTaskContext, TaskCancelled
 from .errors import TaskError
 from .facts import as_dict
@@ -208,7 +208,7 @@ class _Lines:
 async def _send(process: Process, message: Mapping[str, Any]) -> None:
     assert process.stdin is not None
     try:
-        await process.stdin.send(to_text(message).encode() + b"\n")
+        await process.stdin.send(to_bytes(message) + b"\n")
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         return  # it is gone; reading says how
 
