@@ -1,7 +1,8 @@
 """The seam's methods on Redis: one script or one read each.
 
-What has returned is as safe as Redis keeps it: with `appendonly yes` a commit survives
-the kill of any process, Redis included; power loss too only with `appendfsync always`.
+What has returned is as safe as Redis keeps it: with `appendonly yes` and `appendfsync always`
+a commit survives the kill of any process, Redis included, and power loss; with `everysec`
+Redis may answer before it writes, for as long as its disk is busy with an older flush.
 `durable` makes no difference here, because one Redis has one way of writing.
 """
 
