@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,7 @@ import pytest
 from client_sdk import LongTaskClient
 from tests.crash.audit import attempts, audited, check_witness
 from tests.crash.clients import result, says, until
-from tests.server.serving import Caller, calling
+from tests.server.serving import Caller, Frame, calling
 
 from .processes import Fleet, fleet
 from .server import RedisServer
@@ -42,6 +43,19 @@ async def refused(caller: Caller) -> None:
     assert reply["error_code"] == "UNAVAILABLE", reply
     assert "Redis" in reply["error"]
     assert time.monotonic() - asked < AT_ONCE
+
+
+@asynccontextmanager
+async def reading(caller: Caller, task_id: str) -> AsyncIterator[list[Frame]]:
+    """One connection to the task's stream that is read meanwhile; afterwards to its end. Gives the durable frames."""
+    seen: list[Frame] = []
+
+    async def read() -> None:
+        seen.extend(frame for frame in await caller.frames(task_id) if frame.id is not None)
+
+    async with anyio.create_task_group() as reader:
+        reader.start_soon(read)
+        yield seen
 
 
 async def test_redis_is_killed_and_comes_back_with_its_file(redis: RedisServer, members: Fleet, tmp_path: Path) -> None:
@@ -72,22 +86,24 @@ async def test_redis_is_killed_and_comes_back_with_its_file(redis: RedisServer, 
 async def test_while_redis_is_down_starts_are_refused_and_work_waits(
     redis: RedisServer, members: Fleet, tmp_path: Path
 ) -> None:
-    """For longer than a lease: the replica says that it is unhealthy; afterwards the attempt records its progress."""
+    """For longer than a lease: the replica says so, streams stay open; afterwards the attempt records its progress."""
     replica, _ = members.replica(), [members.worker().ready(), members.worker().ready()]
     async with calling(replica.url) as caller:
         with anyio.fail_after(PATIENCE + 2 * OUTAGE):
             task_id = await caller.start("count", {"steps": 50, "pause": 0.05})
-            await until(caller, task_id, says(5))
-            await anyio.to_thread.run_sync(redis.kill)
-            await refused(caller)
-            health = await caller.http.get("/health")
-            assert health.status_code == 503
-            assert health.json()["status"] == "unhealthy"
-            await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something
-            await refused(caller)
-            await anyio.to_thread.run_sync(redis.start)
+            async with reading(caller, task_id) as seen:
+                await until(caller, task_id, says(5))
+                await anyio.to_thread.run_sync(redis.kill)
+                await refused(caller)
+                health = await caller.http.get("/health")
+                assert health.status_code == 503
+                assert health.json()["status"] == "unhealthy"
+                await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something
+                await refused(caller)
+                await anyio.to_thread.run_sync(redis.start)
             (log,) = await audited(caller, [task_id])
             assert attempts(log) == [1]
+            assert seen == log
             assert (await result(caller, await caller.start("count", {"steps": 1})))["result"]["sum"] == 1
     check_witness(tmp_path)
 
@@ -101,14 +117,16 @@ async def test_while_redis_is_full_starts_are_refused_and_work_waits(
         with anyio.fail_after(PATIENCE + 2 * OUTAGE):
             running = await caller.start("count", {"steps": 50, "pause": 0.05})
             waiting = [await caller.start("count", {"steps": 2}) for _ in range(3)]
-            await until(caller, running, says(5))
-            redis.command("CONFIG", "SET", "maxmemory", "1mb")
-            await refused(caller)
-            assert (await caller.http.get("/health")).status_code == 200
-            await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something
-            assert (await caller.snapshot(running))["status"] == "running"
-            redis.command("CONFIG", "SET", "maxmemory", "0")
+            async with reading(caller, running) as seen:
+                await until(caller, running, says(5))
+                redis.command("CONFIG", "SET", "maxmemory", "1mb")
+                await refused(caller)
+                assert (await caller.http.get("/health")).status_code == 200
+                await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something
+                assert (await caller.snapshot(running))["status"] == "running"
+                redis.command("CONFIG", "SET", "maxmemory", "0")
             logs = await audited(caller, [running, *waiting])
             assert [attempts(log) for log in logs] == [[1]] * 4
+            assert seen == logs[0]
             assert (await result(caller, await caller.start("count", {"steps": 1})))["result"]["sum"] == 1
     check_witness(tmp_path)
