@@ -51,20 +51,34 @@ class Seam(RuleBasedStateMachine):
     seen: Bundle[Task] = Bundle("seen")
     """Tasks as some caller once saw them: mostly stale by the time they are used."""
 
+    instance = st.integers(0, 1)
+
     def __init__(self) -> None:
         super().__init__()
         self.tasks: dict[str, Task] = {}
         self.logs: dict[str, list[Event]] = {}
         self._open = ExitStack()
+        self._opened: list[ExitStack] = []
+        self.instances: list[Backend] = []
 
     @initialize()
     def open(self) -> None:
         self.portal = self._open.enter_context(start_blocking_portal("asyncio"))
         directory = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
-        store = self._open.enter_context(self.portal.wrap_async_context_manager(open_store(self.kind, directory)))
-        self.instances = [
-            self._open.enter_context(self.portal.wrap_async_context_manager(store.open())) for _ in range(2)
-        ]
+        self._store = self._open.enter_context(self.portal.wrap_async_context_manager(open_store(self.kind, directory)))
+        for _ in range(2):
+            stack = self._open.enter_context(ExitStack())
+            self._opened.append(stack)
+            self.instances.append(self._enter(stack))
+
+    def _enter(self, stack: ExitStack) -> Backend:
+        return stack.enter_context(self.portal.wrap_async_context_manager(self._store.open()))
+
+    @rule(instance=instance)
+    def restart(self, instance: int) -> None:
+        """Whatever an instance knows beside what it stored is gone."""
+        self._opened[instance].close()
+        self.instances[instance] = self._enter(self._opened[instance])
 
     def teardown(self) -> None:
         self._open.close()
@@ -75,8 +89,6 @@ class Seam(RuleBasedStateMachine):
                 return await call(self.instances[instance])
 
         return self.portal.call(run)
-
-    instance = st.integers(0, 1)
 
     @rule(
         target=seen,
@@ -208,7 +220,7 @@ class Seam(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_right(self) -> None:
-        for instance in range(len(getattr(self, "instances", []))):
+        for instance in range(len(self.instances)):
             counted = self.on(instance, lambda backend: backend.counts())
             assert counted == {s: sum(task.status is s for task in self.tasks.values()) for s in Status}
 
@@ -227,7 +239,7 @@ _ENDING = {Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED}
 
 @pytest.mark.parametrize("kind", sorted(STORES))
 def test_the_store_is_what_the_model_says_after_any_steps(kind: str) -> None:
-    """Random creates, steps from stale and fresh tasks, reads, lists and purges from two instances agree with it."""
+    """Random creates, steps from stale and fresh tasks, reads, lists, purges and restarts of two instances agree."""
     machine = type(f"{kind.title()}Seam", (Seam,), {"kind": kind})
     run_state_machine_as_test(
         machine,
