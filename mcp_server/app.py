@@ -6,46 +6,48 @@ task types, an engine that runs them, and one ASGI application for everything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import inspect
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar, overload
 
-from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
-from mcp.server.auth.routes import build_resource_metadata_url
-from mcp.server.mcpserver import MCPServer, RequestStateSecurity
+from mcp.server.mcpserver import MCPServer
 from mcp.server.streamable_http import EventStore
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
-from .errors import ConfigurationError
+from .errors import ConfigurationError, Unavailable
 from .mcp.extension import TasksExtension
 from .mcp.http import MCPEndpoint
 from .mcp.owner import owner_of_request
 from .mcp.paging import RESULT_URI, result_reader
+from .mcp.security import hosts_and_origins, requiring_auth, shared_secret
 from .mcp.snapshots import STREAM_URL
 from .mcp.tools import LongTaskTools
 from .registry import Policy, Questions, Registry, TaskMode, TaskType
 from .settings import Settings
+from .web.cors import cors
 from .web.feed import Feeds
-from .web.routes import health_route, progress_routes
+from .web.routes import error_response, health_route, progress_routes
 
 __all__ = ["LongTaskServer", "package_version"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Lifespan = Callable[["LongTaskServer"], AbstractAsyncContextManager[Any]]
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LOOPBACK_HOSTS = ["127.0.0.1:*", "localhost:*", "[::1]:*", "127.0.0.1", "localhost", "[::1]"]
+NOT_RUNNING = (
+    "The server is not running. An application that mounts it has to run it in its own lifespan: "
+    "Starlette(lifespan=server.lifespan), FastAPI(lifespan=server.lifespan)"
+)
 
 
 def package_version() -> str:
@@ -87,7 +89,8 @@ class LongTaskServer(MCPServer[Any]):
         self._user_lifespan = lifespan
         self._state: Any = {}
         self._is_running = False
-        self._closed_endpoint: MCPEndpoint | None = None
+        self._has_run = False
+        self._endpoint: MCPEndpoint | None = None
         self._feeds: Feeds | None = None
         mcp.setdefault("version", package_version())
         self._offers_task_tools = chosen.task_tools == "on"
@@ -100,7 +103,7 @@ class LongTaskServer(MCPServer[Any]):
         mcp["extensions"] = [tasks, *mcp.get("extensions", ())]
         mcp["middleware"] = [tasks.listen, *mcp.get("middleware", ())]
         if chosen.request_state_key is not None:
-            mcp.setdefault("request_state_security", _shared_secret(chosen.request_state_key))
+            mcp.setdefault("request_state_security", shared_secret(chosen.request_state_key))
         super().__init__(name, lifespan=self._connection_lifespan, **mcp)
 
         self.resource(RESULT_URI, name="result", description="The whole result of a completed task")(
@@ -206,7 +209,7 @@ class LongTaskServer(MCPServer[Any]):
         """Everything that has to be open while requests are served.
 
         Nested uses are free, so an application that is mounted, served or connected
-        to in memory may each enter it.
+        to in memory may each enter it. When the outermost has ended the server may run again.
 
         Args:
             work: also execute tasks; False only answers for them.
@@ -217,9 +220,14 @@ class LongTaskServer(MCPServer[Any]):
         if self._is_running:
             yield self
             return
-        self._is_running = True
+        if self._has_run:
+            # A backend is opened once.
+            if self._given_backend is not None:
+                raise ConfigurationError("a server with a backend of your own (backend=…) runs once; make another")
+            self.configure(self.engine.settings)
+        self._is_running = self._has_run = True
         try:
-            async with self._entered_state(), self.engine.run(work=work), self._open_endpoint():
+            async with self._entered_state(), self.engine.run(work=work), self._open_http():
                 yield self
         finally:
             self._is_running = False
@@ -227,17 +235,16 @@ class LongTaskServer(MCPServer[Any]):
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
         """`running` in the form ASGI frameworks want it: `FastAPI(lifespan=server.lifespan)`."""
-        async with self.running(), self._open_endpoint():
+        async with self.running(), self._open_http():
             yield
 
     @asynccontextmanager
-    async def _open_endpoint(self) -> AsyncIterator[None]:
+    async def _open_http(self) -> AsyncIterator[None]:
         # The HTTP application may be made before or after the server began to run.
-        endpoint, self._closed_endpoint = self._closed_endpoint, None
-        if endpoint is None:
+        if self._endpoint is None or self._feeds is None or self._endpoint.is_open:
             yield
             return
-        async with endpoint.run():
+        async with self._endpoint.run(), self._feeds.run():
             yield
 
     @asynccontextmanager
@@ -274,17 +281,16 @@ class LongTaskServer(MCPServer[Any]):
             retry_interval: milliseconds after which such a client should reconnect.
         """
         settings = self.engine.settings
-        security = _security(settings)
-        sdk = self.streamable_http_app(transport_security=security)
-        server = self.session_manager.app
-        self._closed_endpoint = endpoint = MCPEndpoint(
-            server,
+        security = hosts_and_origins(settings)
+        sdk = super().streamable_http_app(transport_security=security)
+        self._endpoint = endpoint = MCPEndpoint(
+            self.session_manager.app,
             security=security,
             max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes),
             event_store=event_store,
             retry_interval=retry_interval,
         )
-        self._feeds = Feeds(self.engine.backend, settings.heartbeat)
+        self._feeds = Feeds(self.engine, settings.heartbeat)
         guarded: list[BaseRoute] = [
             Route("/mcp", endpoint=endpoint),
             *progress_routes(self.engine, self._feeds, owner=_owner),
@@ -298,22 +304,49 @@ class LongTaskServer(MCPServer[Any]):
                     ids=self.settings.auth is None,
                 ),
                 *(route for route in sdk.routes if getattr(route, "path", None) != "/mcp"),
-                Mount("/", app=self._requiring_auth(Starlette(routes=guarded))),
+                Mount("/", app=requiring_auth(Starlette(routes=guarded), self.settings.auth)),
             ],
-            middleware=[*_cors(settings), *sdk.user_middleware],
+            middleware=[Middleware(_OnlyWhileOpen, endpoint), *cors(settings), *sdk.user_middleware],
             lifespan=self.lifespan,
         )
 
+    def streamable_http_app(self, **options: Any) -> Starlette:
+        """`http_app`, by the SDK's name for it.
+
+        Args:
+            options: the SDK's. Whether an answer is JSON and belongs to a session is for each request to say here,
+                and the rest of them are settings: `event_store` and `retry_interval` are all that one may choose.
+
+        Raises:
+            ConfigurationError: another one was given.
+        """
+        chosen = {name: options.pop(name) for name in ("event_store", "retry_interval") if name in options}
+        known = inspect.signature(MCPServer.streamable_http_app).parameters
+        for name in options.keys() - {"host", "json_response", "stateless_http"}:
+            if name not in known or options[name] != known[name].default:
+                raise ConfigurationError(f"{name} cannot be chosen here; see docs/configuration.md for what can")
+        return self.http_app(**chosen)
+
+    async def run_streamable_http_async(
+        self, *, host: str | None = None, port: int | None = None, **options: Any
+    ) -> None:
+        """What `server.run("streamable-http")` does: serve `http_app`, by default where the settings say."""
+        settings = self.engine.settings
+        settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
+        self.engine.settings = settings
+        await super().run_streamable_http_async(host=settings.host, port=settings.port, **options)
+
+    def sse_app(self, **options: Any) -> Starlette:
+        """Not served: in MCP's HTTP transport of 2024 the server would run only while somebody is connected."""
+        raise ConfigurationError("the transport 'sse' of 2024 is not served; use 'streamable-http'")
+
     def close_streams(self) -> None:
-        """End open progress streams, and those still to come; what a host calls as soon as it begins to stop."""
+        """End open progress streams, and those still to come, now.
+
+        For a host that stops: under uvicorn that is noticed within half a second without it.
+        """
         if self._feeds is not None:
             self._feeds.close()
-
-    def _requiring_auth(self, app: ASGIApp) -> ASGIApp:
-        if (auth := self.settings.auth) is None:
-            return app
-        url = build_resource_metadata_url(auth.resource_server_url) if auth.resource_server_url else None
-        return RequireAuthMiddleware(app, auth.required_scopes or [], url)
 
     async def _capabilities(self) -> dict[str, int]:
         resources = len(await self.list_resources()) + len(await self.list_resource_templates())
@@ -324,46 +357,18 @@ class LongTaskServer(MCPServer[Any]):
         }
 
 
-def _shared_secret(keys: str) -> RequestStateSecurity:
-    try:
-        return RequestStateSecurity(keys=[key.strip() for key in keys.split(",")])
-    except ValueError as error:
-        raise ConfigurationError(f"request_state_key: {error}") from None
-
-
 def _owner(request: Request) -> str:
     return owner_of_request(request.scope.get("user"))
 
 
-def _security(settings: Settings) -> TransportSecuritySettings:
-    """Which Host and Origin headers are let in (a page on the web must not reach a server on loopback)."""
-    if settings.allowed_hosts is not None:
-        hosts: Sequence[str] = [host.strip() for host in settings.allowed_hosts.split(",")]
-    elif settings.host in LOOPBACK:
-        hosts = LOOPBACK_HOSTS
-    else:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
-    return TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=list(hosts),
-        allowed_origins=[*origins, *_origins(settings)],
-    )
+class _OnlyWhileOpen:
+    """Says what is missing where the application was mounted and nobody runs the server."""
 
+    def __init__(self, app: ASGIApp, endpoint: MCPEndpoint) -> None:
+        self._app, self._endpoint = app, endpoint
 
-def _origins(settings: Settings) -> list[str]:
-    return [origin.strip() for origin in (settings.cors_origins or "").split(",") if origin.strip()]
-
-
-def _cors(settings: Settings) -> list[Middleware]:
-    if not (origins := _origins(settings)):
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["Mcp-Session-Id"],
-        )
-    ]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp = self._app
+        if scope["type"] == "http" and not self._endpoint.is_open:
+            answer = error_response(Unavailable(NOT_RUNNING), "http")
+        await answer(scope, receive, send)

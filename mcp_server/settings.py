@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 
 from .errors import ConfigurationError
 
-__all__ = ["Settings", "host_rows"]
+__all__ = ["Settings", "host_rows", "words"]
 
 MIB = 1024 * 1024
 
@@ -109,6 +109,11 @@ def _parse(variable: str, text: str, hint: Any) -> Any:
         raise ConfigurationError(f"{variable} must be a number, got {text!r}") from None
 
 
+def words(setting: str | None) -> list[str]:
+    """The parts of a setting that is a list, comma separated."""
+    return [part for part in map(str.strip, (setting or "").split(",")) if part]
+
+
 def host_rows(setting: str | None) -> dict[str, float]:
     """The rows of the setting `host_waits`, by name in lower case with hyphens.
 
@@ -116,7 +121,7 @@ def host_rows(setting: str | None) -> dict[str, float]:
         ConfigurationError: a row is something else.
     """
     rows: dict[str, float] = {}
-    for row in filter(None, (part.strip() for part in (setting or "").split(","))):
+    for row in words(setting):
         name, separator, seconds = row.rpartition("=")
         try:
             rows[name.strip().lower().replace(" ", "-")] = float(seconds)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -21,6 +22,8 @@ from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportS
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic_core import from_json
+
+from ..background import background_tasks
 
 __all__ = ["MCPEndpoint"]
 
@@ -58,19 +61,34 @@ class MCPEndpoint:
                 max_request_body_size=max_body_bytes,
             )
 
-        self._managers = {
-            (stateless, json): manager(stateless=stateless, json=json)
-            for stateless in (True, False)
-            for json in (True, False)
-        }
+        self._manager = manager
+        self._managers: dict[tuple[bool, bool], StreamableHTTPSessionManager] = {}
+        """By (stateless, json); there while it runs."""
         self._limited = RequestBodyLimitMiddleware(self._dispatch, max_body_bytes)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._managers)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
+        """Answer requests while the block lasts; it may run again afterwards."""
+        try:
+            async with background_tasks() as tasks:
+                await tasks.start(self._hold_open)
+                yield
+        finally:
+            self._managers = {}
+
+    async def _hold_open(self, *, task_status: TaskStatus[None]) -> None:
+        # A manager of the SDK's runs once. And it would wrap what the block raises into an ExceptionGroup.
+        both = (True, False)
+        self._managers = {(bare, json): self._manager(stateless=bare, json=json) for bare in both for json in both}
         async with AsyncExitStack() as stack:
             for manager in self._managers.values():
                 await stack.enter_async_context(manager.run())
-            yield
+            task_status.started()
+            await anyio.sleep_forever()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._limited(scope, receive, send)

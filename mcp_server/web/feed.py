@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import anyio
+from sse_starlette.sse import AppStatus
 
 from ..backend import Backend
+from ..background import background_tasks
+from ..engine import Engine
 from ..errors import Unavailable
 from ..task import TERMINAL, Event, Kind, Task
 from ..views import first_lost, frames, gap, sse
@@ -136,12 +139,28 @@ class _Feed:
 class Feeds:
     """The feeds of one process, by task; each lives while it has readers."""
 
-    def __init__(self, backend: Backend, heartbeat: float) -> None:
-        self._backend, self._heartbeat = backend, heartbeat
+    def __init__(self, engine: Engine, heartbeat: float) -> None:
+        self._engine, self._heartbeat = engine, heartbeat
         self._feeds: dict[str, _Feed] = {}
         self._waits: set[anyio.CancelScope] = set()
         self._is_closed = False
+        self.stopping = anyio.Event()
+        """For sse-starlette, which sets it when the uvicorn it runs under is told to stop."""
         self.readers = 0
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Take readers until the block is left or `close` is called; it may be entered again afterwards."""
+        # sse-starlette does not forget a stop by itself: a process that serves again would end every stream.
+        AppStatus.should_exit = False
+        self._is_closed, self.stopping = False, anyio.Event()
+        async with background_tasks() as tasks:
+            tasks.start_soon(self._close_in_time)
+            yield
+
+    async def _close_in_time(self) -> None:
+        await self.stopping.wait()
+        self.close()
 
     def close(self) -> None:
         """End every stream at once, without a terminal event: clients come back, to this server or another."""
@@ -185,7 +204,7 @@ class Feeds:
     def _reading(self, task: Task) -> Iterator[_Feed]:
         feed = self._feeds.get(task.id)
         if feed is None:
-            feed = self._feeds[task.id] = _Feed(task, self._backend)
+            feed = self._feeds[task.id] = _Feed(task, self._engine.backend)
         feed.readers += 1
         self.readers += 1
         try:

@@ -24,7 +24,7 @@ from ..task import Status
 from ..views import fleet, present, snapshot, sse
 from .feed import Feeds
 
-__all__ = ["health_route", "progress_routes"]
+__all__ = ["error_response", "health_route", "progress_routes"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route
             feeds.stream(task, cursor, head),
             headers={"Cache-Control": "no-cache"},
             ping=0,  # the stream has a heartbeat of its own, after silence only
+            shutdown_event=feeds.stopping,
             shutdown_grace_period=1,  # streams end by themselves (`Feeds.close`); to be cut off breaks the response
         )
 

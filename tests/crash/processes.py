@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,14 +50,20 @@ def live(arguments: Sequence[str], environment: Mapping[str, str], stderr: Conne
     main()
 
 
-class Process:
-    """One `longtasks` command, from its start to its end. Who asks for something that is yet to come waits for it."""
+Life = Callable[[Sequence[str], Mapping[str, str], Connection], None]
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+
+class Process:
+    """One `longtasks` command, from its start to its end. Who asks for something that is yet to come waits for it.
+
+    `life` makes another program of it; it is called with the same three arguments.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], life: Life = live) -> None:
         source, sink = FORKS.Pipe(duplex=False)
         self._lines: list[str] = []
         self._news = threading.Condition()
-        self._process = FORKS.Process(target=live, args=(arguments, environment, sink))
+        self._process = FORKS.Process(target=life, args=(arguments, environment, sink))
         self._process.start()
         sink.close()
         assert self._process.pid is not None

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from mcp_server import LongTaskServer, Settings
+from mcp_server import ConfigurationError, LongTaskServer, Settings, open_backend
 
 from .serving import Caller, calling, make_server, serve
 from .stock import open_gate, stock_server
@@ -98,6 +98,71 @@ async def test_the_order_of_making_and_running_does_not_matter(tmp_path: Path) -
     server = stock_server(tmp_path)
     async with server.running(), serve(server.http_app()) as caller:
         await works(caller)
+
+
+async def test_it_can_run_again(tmp_path: Path) -> None:
+    """The same object, the same application, the same tasks: what tests, notebooks and reloading do."""
+    server = stock_server(tmp_path)
+    app = server.http_app()
+    for _ in range(2):
+        async with serve(app) as caller:
+            await works(caller)
+    async with serve(server) as caller:
+        await works(caller)
+        assert (await caller.call("list_operations"))["data"]["count"] == 3
+
+
+def test_it_can_run_in_one_event_loop_after_the_other(tmp_path: Path) -> None:
+    """Nothing of the first is left in the second."""
+    server = stock_server(tmp_path)
+
+    async def once() -> None:
+        async with serve(server) as caller:
+            await works(caller)
+
+    for _ in range(2):
+        anyio.run(once)
+
+
+async def test_with_a_backend_object_it_runs_once(tmp_path: Path) -> None:
+    """A backend is opened once, and only its maker can make another."""
+    settings = Settings(backend=f"sqlite:///{tmp_path / 'tasks.db'}")
+    server = LongTaskServer("once", backend=open_backend(settings))
+    async with server.running():
+        pass
+    with pytest.raises(ConfigurationError, match="runs once"):
+        async with server.running():
+            pass
+
+
+async def test_mounted_without_its_lifespan_it_says_what_is_missing(tmp_path: Path) -> None:
+    """In every answer, instead of failing on whatever is not open yet."""
+    app = Starlette(routes=[Mount("/tasks", app=stock_server(tmp_path).http_app())])
+    async with serve(app) as caller, below(caller, "/tasks") as mounted:
+        for response in (await mounted.post(b"{}"), await mounted.http.get("/health")):
+            assert response.status_code == 503
+            assert "lifespan=server.lifespan" in response.json()["error"]
+
+
+async def test_what_goes_wrong_in_a_block_comes_out_as_it_is(tmp_path: Path) -> None:
+    """Not within an ExceptionGroup, which no `except` of the author's would find."""
+    server = stock_server(tmp_path)
+    server.http_app()
+    with pytest.raises(ZeroDivisionError):
+        async with server.running():
+            raise ZeroDivisionError
+
+
+async def test_the_sdks_name_for_the_application_is_the_same_application(tmp_path: Path) -> None:
+    """With its options as far as they mean something here."""
+    server = stock_server(tmp_path)
+    async with serve(server.streamable_http_app(stateless_http=True, json_response=True, host="0.0.0.0")) as caller:
+        await works(caller)
+    for options in ({"streamable_http_path": "/x"}, {"nonsense": 1}):
+        with pytest.raises(ConfigurationError, match=next(iter(options))):
+            server.streamable_http_app(**options)
+    with pytest.raises(ConfigurationError, match="streamable-http"):
+        server.sse_app()
 
 
 async def test_running_can_be_nested(tmp_path: Path) -> None:
@@ -267,8 +332,8 @@ async def test_a_task_is_seen_by_the_caller_who_started_it_only(guarded: str) ->
         assert (await ann.call("cancel_task", operation_id=operation_id))["status"] == "success"
 
 
-async def test_a_stream_ends_when_its_host_application_stops(tmp_path: Path) -> None:
-    """Also where it is mounted, and nobody told it beforehand."""
+async def test_a_host_can_end_the_streams(tmp_path: Path) -> None:
+    """At once, wherever it is mounted."""
     server = stock_server(tmp_path)
     outer = Starlette(routes=[Mount("/tasks", app=server.http_app())], lifespan=server.lifespan)
     ended = anyio.Event()
