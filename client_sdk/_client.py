@@ -99,6 +99,8 @@ class LongTaskClient:
         *,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        priority: int | None = None,
+        start_after: float | None = None,
         cancel_on_exit: bool = False,
     ) -> Starting:
         """Start a task: `await` it for its handle, or use it with `async with`.
@@ -109,6 +111,8 @@ class LongTaskClient:
         Args:
             metadata: kept with the task and shown in its snapshots.
             idempotency_key: the same key and arguments give the same task (default: a fresh key).
+            priority: 0 to 9; higher is run first (default: 0).
+            start_after: seconds before it may run (default: at once).
             cancel_on_exit: leaving the `async with` block by an exception cancels the task.
 
         Raises:
@@ -119,6 +123,8 @@ class LongTaskClient:
             "arguments": dict(arguments) if arguments is not None else None,
             "metadata": dict(metadata) if metadata is not None else None,
             "idempotency_key": idempotency_key or uuid.uuid4().hex,
+            "priority": priority,
+            "start_after": start_after,
         }
 
         async def start() -> TaskHandle:

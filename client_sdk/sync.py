@@ -180,6 +180,8 @@ class LongTaskClient(_Blocking[_client.LongTaskClient]):
         *,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        priority: int | None = None,
+        start_after: float | None = None,
         cancel_on_exit: bool = False,
     ) -> TaskHandle:
         """See `client_sdk.LongTaskClient.start`. The handle can be used with `with`."""
@@ -188,6 +190,8 @@ class LongTaskClient(_Blocking[_client.LongTaskClient]):
             arguments,
             metadata=metadata,
             idempotency_key=idempotency_key,
+            priority=priority,
+            start_after=start_after,
             cancel_on_exit=cancel_on_exit,
         )
         return TaskHandle(self._loop, self._loop.run(starting.__aenter__), starting)
