@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 import anyio
+import anyio.to_thread
 import pytest
 import redis.asyncio
 
@@ -86,6 +87,18 @@ async def test_a_commit_that_is_sent_twice_counts_once(server: RedisServer) -> N
         with pytest.raises(Conflict):
             await other.commit(task, after, events)
         assert [event.number for event in await backend.read(task.id, 0, 10)] == [1, 2]
+
+
+async def test_a_wake_up_that_makes_no_sense_harms_nobody(server: RedisServer) -> None:
+    """Whoever else publishes on our channels: those who wait go on waiting, for the next event."""
+    async with RedisBackend(server.url) as backend, RedisBackend(server.url) as other:
+        task = await create(backend)
+        channel = f"{{longtasks}}:event:{task.id}"
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(backend.wait, task.id, 1)
+                await anyio.to_thread.run_sync(server.wait_for, ":1", "PUBLISH", channel, "what?")
+                await move(other, task, Kind.STARTED)
 
 
 async def test_keys_get_a_time_to_live_at_the_end_of_a_task_and_not_before(server: RedisServer) -> None:

@@ -187,8 +187,10 @@ class Watching:
             elif message["type"] == "message" and channel == self._work:
                 self._on_work()
             elif message["type"] == "message":
-                data = message["data"]
-                self.note(channel.removeprefix(self._events), GONE if data == b"gone" else int(data))
+                data, task_id = message["data"], channel.removeprefix(self._events)
+                # Anybody may publish anything; what is no number of ours says nothing.
+                if data == b"gone" or data.isdigit():
+                    self.note(task_id, GONE if data == b"gone" else int(data))
 
     def _confirm(self, task_id: str) -> None:
         watched = self._watched.get(task_id)
