@@ -19,7 +19,7 @@ from mcp.server.streamable_http import EventStore
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .backend import Backend
@@ -291,10 +291,9 @@ class LongTaskServer(MCPServer[Any]):
             retry_interval=retry_interval,
         )
         self._feeds = Feeds(self.engine, settings.heartbeat)
-        guarded: list[BaseRoute] = [
-            Route("/mcp", endpoint=endpoint),
-            *progress_routes(self.engine, self._feeds, owner=_owner),
-        ]
+        guarded = [Route("/mcp", endpoint=endpoint), *progress_routes(self.engine, self._feeds, owner=_owner)]
+        for route in guarded:
+            route.app = requiring_auth(route.app, self.settings.auth)
         return Starlette(
             routes=[
                 health_route(
@@ -304,7 +303,7 @@ class LongTaskServer(MCPServer[Any]):
                     ids=self.settings.auth is None,
                 ),
                 *(route for route in sdk.routes if getattr(route, "path", None) != "/mcp"),
-                Mount("/", app=requiring_auth(Starlette(routes=guarded), self.settings.auth)),
+                *guarded,
             ],
             middleware=[Middleware(_OnlyWhileOpen, endpoint), *cors(settings), *sdk.user_middleware],
             lifespan=self.lifespan,

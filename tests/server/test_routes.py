@@ -191,7 +191,8 @@ async def test_the_head_of_a_stream_can_be_asked_for(caller: Caller) -> None:
     with anyio.fail_after(5):
         response = await caller.http.head(f"/progress/{operation_id}/stream")
     assert response.status_code == 200
-    assert (await caller.http.post(f"/progress/{operation_id}/stream")).status_code == 405
+    for path in (f"/progress/{operation_id}/stream", f"/progress/{operation_id}", "/health"):
+        assert (await caller.http.post(path)).status_code == 405
     await caller.call("cancel_task", operation_id=operation_id)
 
 
