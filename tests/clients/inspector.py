@@ -16,10 +16,13 @@ import anyio
 
 from tests.clients.story import follow_across_processes, follow_tools, reply_of
 
+PATIENT = ("--connect-timeout", "60000")
+"""Over stdio it starts a server for each call and by default gives it 15 s, which a busy machine may need."""
+
 
 async def inspect(cli: list[str], target: list[str], *options: str) -> dict[str, Any]:
     server = target[1:] if target[0] == "stdio" else [target[0], "--transport", "http"]
-    result = await anyio.run_process([*cli, *server, *options], check=False)
+    result = await anyio.run_process([*cli, *server, *PATIENT, *options], check=False)
     try:
         found: dict[str, Any] = json.loads(result.stdout)
     except ValueError:

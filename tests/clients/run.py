@@ -14,6 +14,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,9 @@ NODE_PACKAGES = {
     "@modelcontextprotocol/ext-tasks": "0.2.2",
     "@modelcontextprotocol/inspector": "2.12.0",
 }
-PATIENCE = 120
+PATIENCE = 300
 """Seconds a client may take for its whole story."""
+AT_ONCE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,10 @@ def python_in(scratch: Path, name: str) -> str:
 
 
 def clients(scratch: Path) -> list[ForeignClient]:
-    npm = NPM(scratch / "npm")
-    npm.install(**NODE_PACKAGES)
+    with ThreadPoolExecutor() as installing:
+        pythons = {name: installing.submit(python_in, scratch, name) for name in PYTHON_PACKAGES}
+        npm = NPM(scratch / "npm")
+        npm.install(**NODE_PACKAGES)
     for program in HERE.glob("*.mjs"):
         shutil.copy(program, npm.folder)  # Node looks for packages beside the script
     node, folder = str(npm.node()), npm.folder
@@ -68,8 +72,8 @@ def clients(scratch: Path) -> list[ForeignClient]:
     return [
         ForeignClient(name="mcp 2.x, modern", command=[sys.executable, script("mcp2.py"), "auto"]),
         ForeignClient(name="mcp 2.x, legacy", command=[sys.executable, script("mcp2.py"), "legacy"]),
-        ForeignClient(name="mcp 1.x", command=[python_in(scratch, "mcp1"), script("mcp1.py")]),
-        ForeignClient(name="FastMCP 4", command=[python_in(scratch, "fastmcp4"), script("fastmcp4.py")]),
+        ForeignClient(name="mcp 1.x", command=[pythons["mcp1"].result(), script("mcp1.py")]),
+        ForeignClient(name="FastMCP 4", command=[pythons["fastmcp4"].result(), script("fastmcp4.py")]),
         ForeignClient(name="TypeScript SDK 1.x", command=[node, f"{folder}/ts1.mjs"]),
         ForeignClient(name="TypeScript SDK 2.x, modern", command=[node, f"{folder}/ts2.mjs", "auto"]),
         ForeignClient(name="TypeScript SDK 2.x, legacy", command=[node, f"{folder}/ts2.mjs", "legacy"]),
@@ -139,7 +143,9 @@ def main() -> None:
             chosen = [client for client in clients(scratch) if arguments.only.lower() in client.name.lower()]
         except NPMError as error:
             sys.exit(f"clients: {error}")
-        results = [run(client, over) for client in chosen for over in client.over]
+        # Most of a story is starting processes and waiting for tasks; each has a server of its own.
+        with ThreadPoolExecutor(AT_ONCE) as telling:
+            results = list(telling.map(run, *zip(*[(c, over) for c in chosen for over in c.over], strict=True)))
     sys.exit(0 if results and all(results) else 1)
 
 

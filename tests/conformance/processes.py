@@ -24,39 +24,59 @@ def listening(port: int = 0) -> tuple[socket.socket, str]:
 
 
 class FixtureServer:
-    """One `server.py`; it can be killed and comes back on the same port and store."""
+    """One `server.py`; it can be killed and comes back on the same port and store.
 
-    def __init__(self, backend: str) -> None:
-        self._backend = backend
+    Args:
+        spare: keep a process at hand that has done its imports and waits, so that coming back takes no
+            seconds in which a client's patience could end. It opens port and store after the kill, not before.
+    """
+
+    def __init__(self, backend: str, *, spare: bool = False) -> None:
+        self._backend, self._keeps_spare = backend, spare
         self._process: subprocess.Popen[str] | None = None
+        self._spare: subprocess.Popen[str] | None = None
         self._port = 0
         self.url = ""
 
     def start(self) -> None:
         """Returns when it listens."""
-        command = [sys.executable, str(SERVER), "--port", str(self._port), "--backend", self._backend]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
+        process = self._spare or self._made()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        self.url = process.stdout.readline().strip()
         if not self.url:
-            raise RuntimeError(f"the fixture server ended with {self._process.wait()}")
-        self._port = int(self.url.rpartition(":")[2])
+            raise RuntimeError(f"the fixture server ended with {process.wait()}")
+        self._process, self._port = process, int(self.url.rpartition(":")[2])
+        self._spare = self._made() if self._keeps_spare else None
 
     def kill(self) -> None:
         """`kill -9`."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            self._process = None
+        _end(self._process)
+        self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        _end(self._spare)
+        self._spare = None
+
+    def _made(self) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SERVER), "--port", str(self._port), "--backend", self._backend, "--wait"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _end(process: subprocess.Popen[str] | None) -> None:
+    if process is not None:
+        process.kill()
+        process.communicate()
 
 
 @contextmanager
-def fixture_server(backend: str) -> Iterator[FixtureServer]:
-    server = FixtureServer(backend)
-    server.start()
+def fixture_server(backend: str, *, spare: bool = False) -> Iterator[FixtureServer]:
+    server = FixtureServer(backend, spare=spare)
     try:
+        server.start()
         yield server
     finally:
-        server.kill()
+        server.close()

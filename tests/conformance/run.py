@@ -40,7 +40,7 @@ async def two_servers(suite: Suite, store: str) -> Outcome:
 
 
 async def killed_server(suite: Suite, store: str) -> Outcome:
-    with fixture_server(store) as server:
+    with fixture_server(store, spare=True) as server:
         restarting = anyio.Lock()
         kills = 0
 

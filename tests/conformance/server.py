@@ -8,6 +8,7 @@ one store, as replicas do.
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 
 import uvicorn
@@ -38,7 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--backend", help="as for `longtasks serve`; by default a file of its own in this folder")
+    parser.add_argument("--wait", action="store_true", help="first wait for a line on standard input")
     arguments = parser.parse_args()
+    if arguments.wait:
+        sys.stdin.readline()
     # The suite waits ten seconds for a task to end, also for one whose process was killed.
     server = fixture(Settings.load(backend=arguments.backend, lease=1.0, log_level="warning"))
     warnings.simplefilter("ignore", MCPDeprecationWarning)  # the suite also asks for what 2026-07-28 gives up
