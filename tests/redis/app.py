@@ -33,8 +33,16 @@ async def greet(*, task: TaskContext) -> str:
 
 
 @server.task
-async def stamp(times: int, pause: float, *, task: TaskContext) -> None:
-    """Emits the time, again and again."""
-    for _ in range(times):
-        await task.emit(time.time(), topic="stamp")
+async def stamp(times: int, pause: float, report: bool = False, *, task: TaskContext) -> None:
+    """Says the time, again and again."""
+    for number in range(1, times + 1):
+        if report:
+            await task.report(number, total=times, message=repr(time.time()))
+        else:
+            await task.emit(time.time(), topic="stamp")
         await anyio.sleep(pause)
+
+
+@server.task
+async def noop() -> None:
+    """Does nothing."""
