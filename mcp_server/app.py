@@ -26,9 +26,9 @@ from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
 from .errors import ConfigurationError, Unavailable
+from .mcp.callers import owner_of
 from .mcp.extension import TasksExtension
 from .mcp.http import MCPEndpoint
-from .mcp.owner import owner_of_request
 from .mcp.paging import RESULT_URI, result_reader
 from .mcp.security import hosts_and_origins, requiring_auth, shared_secret
 from .mcp.snapshots import STREAM_URL
@@ -181,8 +181,8 @@ class LongTaskServer(MCPServer[Any]):
             ask_first=ask_first,
         )
         if task_type.name in (self._plain_tools if self._offers_task_tools else self._own_tools):
-            owner = "the server's own" if task_type.name in self._own_tools else "yours"
-            raise ValueError(f"{task_type.name!r} is a tool of {owner} already; give the task type another name")
+            whose = "the server's own" if task_type.name in self._own_tools else "yours"
+            raise ValueError(f"{task_type.name!r} is a tool of {whose} already; give the task type another name")
         self.registry.add(task_type)
         if self._offers_task_tools:
             tool = self._tasks.binding(task_type)
@@ -357,7 +357,7 @@ class LongTaskServer(MCPServer[Any]):
 
 
 def _owner(request: Request) -> str:
-    return owner_of_request(request.scope.get("user"))
+    return owner_of(request.scope.get("user"))
 
 
 class _OnlyWhileOpen:

@@ -1,6 +1,6 @@
 """The MCP side: tools over the engine, the tasks extension, and the HTTP endpoint that serves every kind of client.
 
-A call comes in by `http` (or by the SDK's stdio) and is fitted to who sent it: `callers`.
+A call comes in by `http`, past `security` (or by the SDK's stdio), and is fitted to who sent it: `callers`.
 
 - The tools for tasks: `tools` (start, find, cancel) and `following` (progress, result, questions), whose
   methods return data that `replies` puts into the envelope.

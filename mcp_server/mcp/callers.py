@@ -1,4 +1,4 @@
-"""Who sent a request and what may be done with them: the facts every answer is fitted to.
+"""Who sent a request, whose tasks they see and what may be done with them: the facts every answer is fitted to.
 
 Read from one request each time, since in the modern protocol every request stands for
 itself. Capabilities of the wrong shape count as none.
@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import principal_components
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver.context import Context
 from mcp.shared.exceptions import MCPError
 from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from .owner import owner_of
-
-__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "request_of"]
+__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "owner_of", "request_of"]
 
 TASKS = "io.modelcontextprotocol/tasks"
 """The identifier of the tasks extension."""
@@ -30,7 +30,7 @@ class Caller:
     """One request's sender.
 
     Args:
-        owner: whose tasks they see.
+        owner: whose tasks they see; "" where nobody has to authenticate, as over stdio.
         name: what the client calls itself (`clientInfo.name`); None for a bare request.
         modern: the request is of protocol 2026-07-28 or later.
         declares_tasks: it said that it understands a task as an answer.
@@ -58,7 +58,7 @@ class Caller:
         extensions = (capabilities.extensions if capabilities else None) or {}
         elicitation = capabilities.elicitation if capabilities else None
         return cls(
-            owner=owner_of(request),
+            owner="" if request.request is None else owner_of(request.request.scope.get("user")),
             name=params.client_info.name if params else None,
             modern=modern,
             # A declaration in an `initialize` handshake is none: the extension belongs to the modern protocol.
@@ -73,6 +73,15 @@ class Caller:
     def is_bare(self) -> bool:
         """A program's own request, without a handshake and without saying who it is."""
         return self.name is None
+
+
+def owner_of(user: object) -> str:
+    """The owner behind an HTTP request's `scope["user"]`; "" when nobody had to authenticate."""
+    if not isinstance(user, AuthenticatedUser):
+        return ""
+    client, issuer, subject = principal_components(user.access_token)
+    # With a subject, every client that person uses sees the same tasks.
+    return f"{issuer or ''}|{subject}" if subject else f"client|{client}"
 
 
 def request_of(ctx: AnyContext) -> ServerRequestContext[Any, Any]:
