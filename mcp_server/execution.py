@@ -17,8 +17,9 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -299,7 +300,7 @@ class Execution:
         limit = self._settings.max_event_bytes
         try:
             arguments = self.type.bind(self.task.arguments)
-            output = clean(await self._call(arguments, context), "result", limit)
+            output = await self._call(arguments, context)
             summary = None if context.summary is None else text(context.summary, "summary", limit)
             return Kind.COMPLETED, {"output": output, "message": summary, "expires_at": self._expiry()}
         except anyio.get_cancelled_exc_class():
@@ -315,18 +316,20 @@ class Execution:
             return self._failed(error_told_by(only(raised), limit) or self._incident())
 
     async def _call(self, arguments: dict[str, Any], context: TaskContext | SyncTaskContext) -> Any:
+        """What the function returns, JSON-clean."""
+        function, limit = self.type.function, self._settings.max_event_bytes
         if self.type.context_parameter is not None:
             arguments[self.type.context_parameter] = context
         match self.type.runner:
             case "async":
-                return await run_async(self.type.function, arguments)
+                return clean(await run_async(function, arguments), "result", limit)
             case "thread":
-                return await run_in_thread(self.type.function, arguments, name=f"task {self.type.name} {self.task.id}")
+                # In the thread as well, since a large value takes long to be written as JSON.
+                cleaned = partial(_cleaned, function, limit)
+                return await run_in_thread(cleaned, arguments, name=f"task {self.type.name} {self.task.id}")
             case "process":
                 assert isinstance(context, SyncTaskContext)
-                return await run_in_process(
-                    self.type, self.task.arguments, context, self._stopping, self._settings.max_event_bytes
-                )
+                return await run_in_process(self.type, self.task.arguments, context, self._stopping, limit)
 
     def _incident(self) -> TaskError:
         incident = uuid.uuid4().hex[:12]
@@ -366,6 +369,10 @@ class Execution:
 def failure(code: str, message: str, details: Mapping[str, Any], expires_at: float) -> tuple[Kind, dict[str, Any]]:
     error = {"error_code": code, "message": message, "details": dict(details)}
     return Kind.FAILED, {"error": error, "expires_at": expires_at}
+
+
+def _cleaned(function: Callable[..., Any], limit: int, /, **arguments: Any) -> Any:
+    return clean(function(**arguments), "result", limit)
 
 
 def only(error: BaseException) -> BaseException:

@@ -111,6 +111,12 @@ class TaskType:
         Raises:
             TypeError: the signature cannot be offered to callers; the message says which part.
         """
+        if inspect.isclass(function) or not hasattr(function, "__name__"):
+            raise TypeError(f"a task type is made from a function, got {shown(function)}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__name__}: return the result instead of yielding; `task.emit` sends parts of it"
+            )
         is_async = inspect.iscoroutinefunction(function)
         if process and is_async:
             raise TypeError(f"{function.__name__}: process=True takes a plain function, not `async def`")
@@ -209,9 +215,9 @@ def _context_parameter(function: Callable[..., Any], hints: Mapping[str, Any], i
     if len(found) > 1:
         raise TypeError(f"{function.__name__} has {len(found)} context parameters ({', '.join(found)}); one is enough")
     if found and hints[found[0]] is other:
-        kind = "async def" if is_async else "plain def"
+        kind = "an async def" if is_async else "a plain def"
         raise TypeError(
-            f"{function.__name__}: a {kind} function takes a {wanted.__name__}, not a {other.__name__} "
+            f"{function.__name__}: {kind} function takes a {wanted.__name__}, not a {other.__name__} "
             f"(parameter {found[0]!r})"
         )
     return found[0] if found else None

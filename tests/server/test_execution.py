@@ -377,3 +377,19 @@ async def test_a_store_that_is_away_when_a_task_moved_on_is_asked_again(tmp_path
         task = await run(engine, "work")
         assert await outputs(engine, task) == ["met"]
     assert (task.status, task.attempt, task.interruptions, backend.misses) == (Status.CANCELLED, 1, 0, 0)
+
+
+async def test_a_result_is_made_json_where_its_function_ran(engine: Engine) -> None:
+    """What takes long to be written as JSON holds up its own thread and not the event loop."""
+
+    class Array:
+        def tolist(self) -> int:
+            return threading.get_ident()
+
+    @task_type(engine)
+    def work(function: str, limit: str) -> Any:
+        return [threading.get_ident(), Array()]
+
+    async with engine.run():
+        task = await run(engine, "work", {"function": "any name", "limit": "will do"})
+    assert task.output[0] == task.output[1] != threading.get_ident()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -157,13 +158,30 @@ def _hidden(_x: int) -> None: ...
 def _taken(model_dump: int) -> None: ...
 
 
+def _yields() -> Iterator[int]:
+    yield 1
+
+
+async def _yields_too() -> AsyncIterator[int]:
+    yield 1
+
+
+class _Callable:
+    def __call__(self) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("function", "complaint"),
     [
+        (_yields, "return the result instead of yielding"),
+        (_yields_too, "return the result instead of yielding"),
+        (partial(_taken, 1), "a task type is made from a function, got functools.partial"),
+        (_Callable(), "a task type is made from a function, got <"),
+        (_Callable, "a task type is made from a function, got <class"),
         (_unresolvable, "the annotation 'Nowhere' cannot be resolved"),
         (_two, "2 context parameters"),
         (_sync_with_async_context, "a plain def function takes a SyncTaskContext"),
-        (_async_with_sync_context, "a async def function takes a TaskContext"),
+        (_async_with_sync_context, "an async def function takes a TaskContext"),
         (_starred, "'paths' must be passable by name"),
         (_keywords, "'options' must be passable by name"),
         (_positional, "'path' must be passable by name"),
