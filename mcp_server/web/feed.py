@@ -9,7 +9,7 @@ costs a cursor, and a fast task never waits for anyone.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -31,6 +31,8 @@ PAGE = 500
 """Events per read."""
 HELD_BYTES = 512 * 1024
 """Encoded events a feed keeps for readers that are a little behind."""
+RETRY = 0.5
+"""Seconds until the next try when the backend does not answer."""
 HEARTBEAT = b": heartbeat\n\n"
 
 
@@ -63,7 +65,11 @@ class _Feed:
             if (segment := self._held.get(cursor)) is not None:
                 return segment
             if cursor < self.last:
-                return await self._read(cursor, min(PAGE, self.last - cursor))
+                try:
+                    return await self._read(cursor, min(PAGE, self.last - cursor))
+                except Unavailable as error:
+                    await self._be_patient(error)
+                    continue
             if self._is_gone:
                 return None
             if self._someone_waits:
@@ -82,12 +88,15 @@ class _Feed:
             elif segment.last > self.last:
                 self._hold(segment)
         except Unavailable as error:
-            # The stream stays open: its readers see silence, not a false end.
-            logger.warning("stream of task %s: %s", self._task.id, error)
-            await anyio.sleep(0.5)
+            await self._be_patient(error)
         finally:
             self._someone_waits = False
             self._pass_on()
+
+    async def _be_patient(self, error: Unavailable) -> None:
+        # The stream stays open: its readers see silence and heartbeats, not a false end.
+        logger.warning("stream of task %s: %s", self._task.id, error)
+        await anyio.sleep(RETRY)
 
     async def _wait_with_the_others(self) -> None:
         turn = anyio.Event()
@@ -168,7 +177,7 @@ class Feeds:
         for wait in self._waits:
             wait.cancel()
 
-    async def stream(self, task: Task, cursor: int, head: bytes = b"") -> AsyncIterator[bytes]:
+    async def stream(self, task: Task, cursor: int, head: bytes = b"") -> AsyncGenerator[bytes, None]:
         """The task's events after the cursor as text/event-stream, to its terminal event."""
         if first_lost(task, cursor):
             head += sse(gap(task))
@@ -184,9 +193,6 @@ class Feeds:
                     self._waits.add(wait)
                     try:
                         segment = await feed.after(cursor)
-                    except Unavailable:
-                        await anyio.sleep(0.5)
-                        continue
                     finally:
                         self._waits.discard(wait)
                 if wait.cancelled_caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
@@ -9,8 +10,11 @@ import anyio.to_thread
 import pytest
 
 from mcp_server.backends.redis import RedisBackend
+from mcp_server.engine import Engine
 from mcp_server.errors import ConfigurationError, Unavailable
+from mcp_server.registry import Registry
 from mcp_server.task import Kind, Status, Task
+from mcp_server.web.feed import HEARTBEAT, Feeds
 
 from ..contract.tasks import create, finish, move, moved
 from ..redis.server import RedisServer, redis_server
@@ -132,3 +136,20 @@ async def created_again(backend: RedisBackend) -> Task:
             return await create(backend)
         except Unavailable:
             await anyio.sleep(0.05)
+
+
+async def test_a_reader_in_the_middle_of_a_log_gets_heartbeats_while_redis_is_away(server: RedisServer) -> None:
+    """Not only one at its end: a page that cannot be read is waited for, and the connection is kept."""
+    async with RedisBackend(server.url) as backend:
+        task = await move(backend, await create(backend), Kind.STARTED)
+        server.kill()
+        # Longer than one try to read takes.
+        feeds = Feeds(Engine(Registry(), backend), heartbeat=1.5)
+        with anyio.fail_after(PATIENCE):
+            async with aclosing(feeds.stream(task, 0)) as stream:
+                assert await anext(stream) == HEARTBEAT
+                await anyio.to_thread.run_sync(server.start)
+                while (frames := await anext(stream)) == HEARTBEAT:
+                    pass
+    assert b"id: 1" in frames
+    assert b"id: 2" in frames
