@@ -1,4 +1,4 @@
-"""The commands that talk to a running server, by way of the client SDK: run, watch, list, result, cancel; and demo.
+"""The commands that talk to a running server, by way of the client SDK: run, watch, answer and so on; and demo.
 
 Exit codes: 0 done, 1 the task or the request failed, 3 the server cannot be reached, 130 Ctrl-C.
 """
@@ -138,6 +138,24 @@ def cancel(
 
 
 @commands.command()
+def answer(
+    task_id: TaskId,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The question's key, which watch shows")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="What was asked for: JSON, or text if it is none")],
+    as_json: JsonOption = False,
+    url: UrlOption = DEFAULT_BASE_URL,
+    token: TokenOption = None,
+) -> None:
+    """Answer a question that a task waits for."""
+
+    async def go(client: LongTaskClient) -> None:
+        reply = await client.task(task_id).answer(key, _value(value))
+        print(reply.model_dump_json() if as_json else "answered" if reply.answered else "already answered")
+
+    _with_client(url, token, go)
+
+
+@commands.command()
 def demo(
     duration: Annotated[float, typer.Option(min=0, max=3600, help="Seconds the task takes")] = 5.0,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Steps it reports")] = 10,
@@ -217,10 +235,14 @@ def _argument(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--arg")
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
     try:
-        return name, json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return name, value
+        return text
 
 
 def _table(operations: Sequence[Snapshot]) -> Table:

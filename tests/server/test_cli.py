@@ -103,7 +103,7 @@ async def test_without_a_command_there_is_help(tmp_path: Path) -> None:
 async def test_help_and_version_are_there(tmp_path: Path) -> None:
     """For people; every command is in the help."""
     ended = await command(tmp_path, "--help")
-    for name in ("serve", "stdio", "demo", "run", "watch", "list", "result", "cancel"):
+    for name in ("serve", "stdio", "demo", "run", "watch", "list", "result", "cancel", "answer"):
         assert name in ended.out
     version = await command(tmp_path, "--version")
     assert (version.code, version.err) == (0, "")
@@ -197,6 +197,20 @@ async def test_a_task_is_cancelled(caller: Caller, tmp_path: Path) -> None:
     again = await command(tmp_path, "cancel", operation_id, "--url", caller.url)
     assert again.out.strip() == "already cancelled"
     assert (await caller.frames(operation_id))[-1].data["reason"] == "enough"
+
+
+async def test_a_question_is_answered(caller: Caller, tmp_path: Path) -> None:
+    """By its key; once."""
+    operation_id = await caller.start("asks")
+    async with caller.stream(operation_id) as stream:
+        await stream.until("input_required")
+    url = ("--url", caller.url)
+    for key, value in (("gone", "{}"), ("go", "yes")):
+        assert key in complaint(await command(tmp_path, "answer", operation_id, key, value, *url), 1)
+    for said in ("answered", "already answered"):
+        ended = await command(tmp_path, "answer", operation_id, "go", "{}", *url)
+        assert (ended.code, ended.out.strip()) == (0, said)
+    assert (await command(tmp_path, "result", operation_id, *url)).out.strip() == "{}"
 
 
 async def test_what_goes_wrong_is_one_line_and_an_exit_code(caller: Caller, tmp_path: Path) -> None:
