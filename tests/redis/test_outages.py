@@ -119,7 +119,7 @@ async def test_while_redis_is_full_starts_are_refused_and_work_waits(
             waiting = [await caller.start("count", {"steps": 2}) for _ in range(3)]
             async with reading(caller, running) as seen:
                 await until(caller, running, says(5))
-                redis.command("CONFIG", "SET", "maxmemory", "1mb")
+                redis.command("CONFIG", "SET", "maxmemory", "1")
                 await refused(caller)
                 assert (await caller.http.get("/health")).status_code == 200
                 await anyio.sleep(OUTAGE)  # the outage is the claim, not a wait for something

@@ -96,7 +96,7 @@ class Chaos:
         self._redis.thaw()
 
     async def fill_redis(self, chance: random.Random) -> None:
-        self._redis.command("CONFIG", "SET", "maxmemory", "1mb")
+        self._redis.command("CONFIG", "SET", "maxmemory", "1")
         await anyio.sleep(chance.uniform(0.1, 2 * LEASE))
         self._redis.command("CONFIG", "SET", "maxmemory", "0")
 
