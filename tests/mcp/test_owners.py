@@ -50,8 +50,11 @@ async def test_nobody_sees_the_task_of_another_owner(tmp_path: Path) -> None:
             assert refused.value.code == -32602
         async with stranger.listen(taskIds=[task_id]) as messages:
             assert (await anext(messages))["params"]["notifications"] == {"taskIds": []}
-        assert (await stranger.reply("get_task_result", operation_id=task_id))["error_code"] == "NOT_FOUND"
-        assert (await stranger.reply("wait_for_tasks", operation_ids=[task_id]))["error_code"] == "NOT_FOUND"
+        for tool in ("get_task_progress", "get_task_result", "cancel_task", "retry_task"):
+            assert (await stranger.reply(tool, operation_id=task_id))["error_code"] == "NOT_FOUND"
+        answered = await stranger.reply("respond_to_task", operation_id=task_id, key="go", response=True)
+        waited_for = await stranger.reply("wait_for_tasks", operation_ids=[task_id])
+        assert answered["error_code"] == waited_for["error_code"] == "NOT_FOUND"
         assert (await stranger.reply("list_operations"))["data"]["count"] == 0
         with pytest.raises(Refused, match="No task with the id"):
             await stranger.request("resources/read", {"uri": f"longtask://{task_id}/result"})
