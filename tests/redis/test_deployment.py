@@ -46,6 +46,15 @@ def test_the_units_are_well_formed(unit: Path, tmp_path: Path) -> None:
     assert unit.name.split("@")[0] not in done.stderr, done.stderr
 
 
+def test_the_balancer_s_configuration_is_valid() -> None:
+    """HAProxy itself reads it."""
+    if (haproxy := shutil.which("haproxy")) is None:
+        pytest.skip("haproxy is not installed")
+    command = [haproxy, "-c", "-f", str(EXAMPLE / "haproxy.cfg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_application_can_be_served() -> None:
     """`tasks:server` is there and knows its task type."""
     code = "from tasks import server; print([task_type.name for task_type in server.registry])"
