@@ -89,6 +89,6 @@ class OpenStreams:
         try:
             await anyio.sleep_forever()
         finally:
-            if self._guard is not None:
+            if self._guard is asyncio.current_task():  # and was not ended because there is nothing left to close
                 self._guard = None
                 await self.aclose()

@@ -66,7 +66,6 @@ class Frames(AsyncIterator[StreamEvent]):
         self._closing_sent = False
         self._polling = False
         self._vain = 0
-        self._greeted = False
         self._reading = False
         self._running: AsyncGenerator[StreamEvent, None] | None = None
 
@@ -99,30 +98,32 @@ class Frames(AsyncIterator[StreamEvent]):
 
     async def _follow(self) -> AsyncGenerator[StreamEvent, None]:
         while not self.is_over:
-            before, polls = self.cursor, self._polling or self._vain >= _VAIN_TRIES
+            before, polls, began = self.cursor, self._polling or self._vain >= _VAIN_TRIES, anyio.current_time()
             trouble: TryLater = AnswerLost("The connection was closed", operation_id=self._operation_id)
-            self._greeted = False
             try:
                 async with aclosing(self._polled() if polls else self._streamed()) as frames:
                     async for frame in frames:
                         if self._is_news(frame):
+                            self._backoff.succeeded()
                             yield frame
             except TryLater as error:
                 trouble = error
             if not self.is_over:
-                await self._bear(trouble, polls, moved=self.cursor != before)
+                # One that stood for a heartbeat's time did its work, even if the task said nothing.
+                stood = not polls and anyio.current_time() - began >= self._silence / 2
+                silent = isinstance(trouble, Silence)
+                await self._bear(trouble, polls, in_vain=self.cursor == before and (silent or not stood))
 
-    async def _bear(self, trouble: TryLater, polls: bool, *, moved: bool) -> None:
+    async def _bear(self, trouble: TryLater, polls: bool, *, in_vain: bool) -> None:
         """Draw the conclusions from a connection that ended, and wait before the next."""
         logger.info("Task %s: %s; resuming after event %d", self._operation_id, trouble.message, self.cursor)
-        if moved:
+        if not in_vain:
             self._vain = 0
+            self._backoff.succeeded()
         elif polls:
             # Whether polls fail or streams do, they have to be tried in turn to find out which works again.
             self._polling, self._vain = False, _VAIN_TRIES - 1
-        elif isinstance(trouble, Silence | _NoStream | LimitExceeded) or (
-            isinstance(trouble, AnswerLost) and not self._greeted
-        ):
+        elif isinstance(trouble, AnswerLost | LimitExceeded):
             self._vain += 1
             if self._vain >= _VAIN_TRIES:
                 return  # the poll must follow at once: it tells a swallowed stream from an absent server
@@ -147,8 +148,6 @@ class Frames(AsyncIterator[StreamEvent]):
             except TimeoutError:
                 raise Silence("The stream stays empty", operation_id=self._operation_id) from None
             while sent is not None:
-                self._greeted = True
-                self._backoff.succeeded()
                 if sent.retry is not None:
                     self._backoff.base = sent.retry / 1000
                 if sent.data:

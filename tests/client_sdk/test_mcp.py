@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,22 @@ class Foreign:
     client: Client
     extension: TasksExtension
     tasks: ForeignTasks
-    states: list[TaskState]
+    states: list[TaskState] = field(default_factory=list)
+    on_state: Callable[[], None] = lambda: None
 
 
 @pytest.fixture
 async def foreign() -> AsyncIterator[Foreign]:
     server, tasks = foreign_server()
-    states: list[TaskState] = []
-    extension = TasksExtension(on_state=states.append)
+
+    def note(state: TaskState) -> None:
+        made.states.append(state)
+        made.on_state()
+
+    extension = TasksExtension(on_state=note)
     async with Client(server, extensions=[extension], elicitation_callback=answer_by_name) as client:
-        yield Foreign(client, extension, tasks, states)
+        made = Foreign(client, extension, tasks)
+        yield made
 
 
 async def answer_by_name(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
@@ -82,7 +88,8 @@ async def test_a_question_without_a_callback_ends_call_and_task() -> None:
 
 async def test_a_cancelled_call_cancels_its_task(foreign: Foreign) -> None:
     """As without a task, where the server would have stopped with the call."""
-    with anyio.move_on_after(0.2):
+    with anyio.CancelScope() as scope:
+        foreign.on_state = scope.cancel
         await foreign.client.call_tool("endless")
     assert [task.is_cancelled for task in foreign.tasks.tasks.values()] == [True]
 
@@ -116,7 +123,7 @@ async def test_our_servers_tasks_are_followed_by_notifications(server: ServerPro
         proxying(server.port) as proxy,
         Client(f"{proxy.url}/mcp", extensions=[TasksExtension(on_state=states.append)]) as client,
     ):
-        result = await client.call_tool("burst", {"count": 30, "pause": 0.1})
+        result = await client.call_tool("burst", {"count": 30, "pause": 0.05})
         assert result.structured_content == {"count": 30}
         gets = [request for request in proxy.requests if "tasks/get" in request.head]
     assert len(gets) <= 2
@@ -159,8 +166,13 @@ async def test_our_servers_questions_and_failures(server: ServerProcess) -> None
 async def test_an_abandoned_call_cancels_the_task_on_our_server(server: ServerProcess, client: LongTaskClient) -> None:
     """Seen from the outside: the task is cancelled soon after the caller gave up."""
     states: list[TaskState] = []
-    async with Client(f"{server.url}/mcp", extensions=[TasksExtension(on_state=states.append)]) as mcp_client:
-        with anyio.move_on_after(0.5):
+
+    def give_up(state: TaskState) -> None:
+        states.append(state)
+        scope.cancel()
+
+    async with Client(f"{server.url}/mcp", extensions=[TasksExtension(on_state=give_up)]) as mcp_client:
+        with anyio.CancelScope() as scope:
             await mcp_client.call_tool("idle")
     snapshot = await client.task(states[0].task_id).wait(timeout=10)
     assert snapshot.status is TaskStatus.CANCELLED

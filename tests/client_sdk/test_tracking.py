@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
@@ -84,12 +85,18 @@ async def test_poll_progress_prints_a_line_per_poll(
     server: ServerProcess, old: MCPClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the document's words; the answer is the data of the completed task."""
-    operation_id = await started(old, duration_seconds=1.0, steps=2)
-    data = await poll_progress(old, operation_id, interval=0.1)
+    operation_id = await started(old, duration_seconds=0, steps=2)
+    await stream_progress(server.url, operation_id)
+    data = await poll_progress(old, operation_id)
     assert data["status"] == "completed"
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "100% - Completed 2 steps successfully [completed]"
-    assert "50% - Processing step 1/2 - data_analysis [running]" in lines
+    assert capsys.readouterr().out == "100% - Completed 2 steps successfully [completed]\n"
+    idle, lines = await started(old, "idle"), list[str]()
+    async with anyio.create_task_group() as polling:
+        polling.start_soon(poll_progress, old, idle, 0.02)
+        while lines.count("10% - waiting [running]") < 2:
+            await anyio.sleep(0.02)
+            lines += capsys.readouterr().out.splitlines()
+        await old.call_and_parse("cancel_task", {"operation_id": idle})
 
 
 async def test_poll_progress_says_how_else_it_ended(old: MCPClient) -> None:
