@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar, get_type_hints, overload
+from typing import Any, Literal, TypeVar, get_args, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
@@ -59,12 +59,15 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name, least in (("retries", 0), ("retry_delay", 0), ("max_attempts", 1)):
-            if getattr(self, name) < least:
+            if not getattr(self, name) >= least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         for name in ("timeout", "concurrency", "retention"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0 or None, got {value}")
+        for name, words in (("on_interrupt", ("retry", "fail")), ("mode", get_args(TaskMode))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failed attempts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -233,7 +234,8 @@ def test_names_are_unique_and_the_unknown_one_is_answered_with_the_known() -> No
     "values",
     [
         {"timeout": 0}, {"timeout": -1.0}, {"retries": -1}, {"retry_delay": -0.1}, {"max_attempts": 0},
-        {"concurrency": 0}, {"retention": 0},
+        {"concurrency": 0}, {"retention": 0}, {"timeout": math.nan}, {"retries": math.nan}, {"on_interrupt": "Fail"},
+        {"mode": "always"},
     ],
     ids=str,
 )  # fmt: skip
