@@ -74,6 +74,12 @@ async def test_an_acl_user_with_the_store_s_keys_only_can_do_everything(server: 
     await everything_works(server.url.replace("redis://", f"redis://{PASS}"))
 
 
+async def test_a_password_without_a_user_is_the_default_user_s(server: RedisServer) -> None:
+    """As `requirepass` sets it."""
+    server.command("CONFIG", "SET", "requirepass", "p@ss/w%rd")
+    await everything_works(server.url.replace("redis://", f"redis://{PASS.removeprefix('app')}"))
+
+
 @pytest.mark.parametrize("user", ["app:wrong", "nobody:wrong"])
 async def test_a_wrong_password_is_a_configuration_error(server: RedisServer, user: str) -> None:
     """Not an outage to be waited out; the message names the user and hides the password."""
