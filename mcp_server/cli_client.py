@@ -47,6 +47,8 @@ err = Console(stderr=True, highlight=False)
 def run(
     task_type: Annotated[str, typer.Argument(metavar="TYPE", help="The task type to start")],
     arg: Annotated[list[str] | None, typer.Option(help="An argument as name=value; the value is JSON or text")] = None,
+    priority: Annotated[int, typer.Option(min=0, max=9, help="Higher is run first")] = 0,
+    start_after: Annotated[float, typer.Option(min=0, help="Seconds before it may run")] = 0.0,
     as_json: JsonOption = False,
     url: UrlOption = DEFAULT_BASE_URL,
     token: TokenOption = None,
@@ -55,7 +57,7 @@ def run(
     arguments = dict(_argument(text) for text in arg or ())
 
     async def go(client: LongTaskClient) -> None:
-        handle = await client.start(task_type, arguments)
+        handle = await client.start(task_type, arguments, priority=priority, start_after=start_after)
         _say(f"task    {handle.id}")
         with _going_on(handle.id):
             await _conclude(handle, await _shown(handle, as_json), as_json)
