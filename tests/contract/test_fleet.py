@@ -12,7 +12,7 @@ from mcp_server.task import Kind
 
 from .tasks import TYPE, create, move
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which something counts as never happening."""
 LATER = 0.1
 """Seconds between two tasks, so that it can be told whose waiting is shown."""
