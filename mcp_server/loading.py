@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -62,11 +63,13 @@ def _imported(target: str) -> LongTaskServer:
 
 def _where(error: Exception) -> str:
     """An error of the application's own code in one line, with the place it comes from."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    # A syntax error says where it is itself; a call that did not get as far as the application is ours.
-    known = isinstance(error, SyntaxError) or frame.filename == __file__
-    place = "" if known else f" ({frame.filename}, line {frame.lineno})"
-    return " ".join(f"{type(error).__name__}: {error}{place}".split())
+    between = (str(Path(__file__).parent), str(Path(importlib.__file__).parent), "<")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(between)]
+    line = f"{type(error).__name__}: {error}"
+    # A syntax error says where it is itself; a function that cannot be called has not got anywhere.
+    if frames and not isinstance(error, SyntaxError):
+        line += f" ({frames[-1].filename}, line {frames[-1].lineno})"
+    return " ".join(line.split())
 
 
 def run_async(function: Callable[[], Any]) -> None:

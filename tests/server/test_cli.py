@@ -41,6 +41,9 @@ async def test_a_server_that_cannot_start_says_why_in_one_line(tmp_path: Path) -
         other.commit()
     (tmp_path / "app.py").write_text("thing = 3\ndef broken():\n    return 4\ndef greedy(x): ...\n")
     (tmp_path / "faulty.py").write_text("\n1 / 0\n")
+    (tmp_path / "wrong.py").write_text(
+        "from mcp_server import LongTaskServer\nserver = LongTaskServer()\nserver.task(retries=-1)(print)\n"
+    )
     (tmp_path / "unreadable.py").write_text("def (\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -61,6 +64,7 @@ async def test_a_server_that_cannot_start_says_why_in_one_line(tmp_path: Path) -
             (["--app", "app:broken"], {}, "is a int, not a LongTaskServer"),
             (["--app", "app:greedy"], {}, "app:greedy cannot be called: TypeError: greedy() missing 1 required"),
             (["--app", "faulty:server"], {}, "faulty.py, line 2)"),
+            (["--app", "wrong:server"], {}, "wrong.py, line 3)"),
             (["--app", "unreadable:server"], {}, "SyntaxError: invalid syntax (unreadable.py, line 1)"),
             ([], {"LONGTASKS_PORT": "many"}, "LONGTASKS_PORT must be a number, got 'many'"),
             ([], {"LONGTASKS_LEASE": "-1"}, "lease must be above 0"),
