@@ -61,13 +61,18 @@ class Chaos:
             await act(chance)
             self.done[act.__name__] += 1
 
+    def _pick(self, among: list[Process], chance: random.Random) -> Process:
+        victim = among.pop(chance.randrange(len(among)))
+        assert victim.is_alive, f"it has ended by itself:\n{victim.log}"
+        return victim
+
     async def kill_worker(self, chance: random.Random) -> None:
-        victim = self.workers.pop(chance.randrange(len(self.workers)))
+        victim = self._pick(self.workers, chance)
         self.workers.append(self._members.worker())
         await anyio.to_thread.run_sync(victim.kill)
 
     async def stop_worker(self, chance: random.Random) -> None:
-        victim = self.workers.pop(chance.randrange(len(self.workers)))
+        victim = self._pick(self.workers, chance)
         self.workers.append(self._members.worker())
         await anyio.to_thread.run_sync(victim.terminate)
 
@@ -78,7 +83,7 @@ class Chaos:
         victim.signal(signal.SIGCONT)
 
     async def kill_replica(self, chance: random.Random) -> None:
-        victim = self.replicas.pop(chance.randrange(len(self.replicas)))
+        victim = self._pick(self.replicas, chance)
         await anyio.to_thread.run_sync(victim.kill)
         replica = self._members.replica(works=chance.random() < 0.5)
         # Only then: who asks for its address waits until it listens.
@@ -147,6 +152,7 @@ async def test_a_fleet_under_random_kills_keeps_every_promise(redis: RedisServer
                 for number in range(CALLERS):
                     callers.start_soon(load.caller, number)
                 await chaos.run(SECONDS)
+                assert all(process.is_alive for process in [*chaos.replicas, *chaos.workers])
                 load.over = True
                 callers.cancel_scope.deadline = anyio.current_time() + AFTERMATH
             assert not callers.cancel_scope.cancelled_caught, "not everything has ended"
