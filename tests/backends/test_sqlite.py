@@ -111,6 +111,24 @@ async def test_a_value_that_is_no_json_is_its_callers_error(backend: SQLiteBacke
     await move(backend, task, Kind.COMPLETED)
 
 
+async def test_a_deleted_task_leaves_no_row_in_any_table(backend: SQLiteBackend, path: Path) -> None:
+    """The file of a server that runs for years holds what is kept, and nothing else."""
+    task = await move(backend, await create(backend), Kind.STARTED, Kind.CHECKPOINT, state={"page": 1})
+    with closing(sqlite3.connect(path)) as connection, connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [name for name in tables if name not in ("migrations", "counts", "sqlite_sequence")]
+        connection.execute("INSERT INTO leases SELECT seq, 'the dead', 0, type, owner FROM tasks")
+    await move(backend, task, Kind.COMPLETED, expires_at=1.0)
+
+    def rows() -> dict[str, int]:
+        with closing(sqlite3.connect(path)) as connection:
+            return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+
+    assert all(rows().values())
+    assert await backend.purge(2.0) == 1
+    assert not any(rows().values())
+
+
 async def test_a_full_disk_refuses_writes_and_loses_nothing(backend: SQLiteBackend, path: Path) -> None:
     """What was acknowledged before and while the disk filled up is there; reads go on; so do writes, with space."""
     stored = [await create(backend) for _ in range(3)]
