@@ -21,7 +21,7 @@ from ..redis.tls import Certificate, certificate
 from .steps import LIMITS, PATIENCE
 
 RIGHTS = ["~{longtasks}*", "~longtasks:docket:*", "~{longtasks:docket:*", "&*", "+@all", "-@admin", "-@dangerous"]
-USER = ["app", "on", ">p@ss/w%rd", *RIGHTS, "+info", "+keys"]
+USER = ["app", "on", ">p@ss/w%rd", *RIGHTS, "+info"]
 """What the deployment page asks for, with a password that a URL cannot hold as it is."""
 PASS = "app:p%40ss%2Fw%25rd@"
 
