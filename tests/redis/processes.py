@@ -56,9 +56,14 @@ class Fleet:
 
 @contextmanager
 def fleet(redis_url: str, directory: Path, **settings: object) -> Iterator[Fleet]:
+    """A fleet for as long as the block lasts; when it fails, what its processes said is shown with the failure."""
     members = Fleet(redis_url, directory, **settings)
     try:
         yield members
+    except BaseException:
+        for process in members.processes:
+            print(f"--- {process.pid}\n{process.log}")
+        raise
     finally:
         members.stop()
 

@@ -143,6 +143,7 @@ class Load:
 
 async def test_a_fleet_under_random_kills_keeps_every_promise(redis: RedisServer, tmp_path: Path) -> None:
     """No acknowledged start is missing or doubled, every log is sound, and every reader saw the whole of it once."""
+    print(f"\nseed {SEED}, {SECONDS:g} s")
     with fleet(redis.url, tmp_path, drain_grace=1) as members:
         chaos = Chaos(redis, members)
         assert all(replica.url for replica in chaos.replicas)
@@ -158,7 +159,7 @@ async def test_a_fleet_under_random_kills_keeps_every_promise(redis: RedisServer
             assert not callers.cancel_scope.cancelled_caught, "not everything has ended"
         await check_end(load, members.replica())
     check_witness(tmp_path, late=2)
-    print(f"\nseed {SEED}, {SECONDS:g} s: {dict(chaos.done)}")
+    print(dict(chaos.done))
 
 
 async def check_end(load: Load, replica: Process) -> None:
@@ -168,4 +169,4 @@ async def check_end(load: Load, replica: Process) -> None:
         for (task_id, total), log in zip(load.sums.items(), logs, strict=True):
             assert load.seen[task_id] == [frame.id for frame in log]
             assert (await result(caller, task_id))["result"]["sum"] == total
-    print(f"\n{len(logs)} tasks, {sum(map(len, logs))} events, {sum(len(attempts(log)) for log in logs)} attempts")
+    print(f"{len(logs)} tasks, {sum(map(len, logs))} events, {sum(len(attempts(log)) for log in logs)} attempts")
