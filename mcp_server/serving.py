@@ -17,7 +17,7 @@ import uvicorn
 from .app import LongTaskServer, package_version
 from .background import background_tasks
 from .errors import ConfigurationError
-from .settings import Settings
+from .settings import Settings, without_password
 
 __all__ = ["listening", "running", "serve", "set_up_logging"]
 
@@ -100,7 +100,8 @@ async def serve(server: LongTaskServer, *, work: bool = True) -> None:
         # time must find somebody home (the receiver), or the tasks would not be given back.
         async with running(server, work=work):
             url = _url(listener)
-            line = f"longtasks {package_version()} listening on {url} (MCP at {url}/mcp, tasks in {settings.backend})"
+            where = f"MCP at {url}/mcp, tasks in {without_password(settings.backend)}"
+            line = f"longtasks {package_version()} listening on {url} ({where})"
             print(line, file=sys.stderr, flush=True)  # noqa: T201
             await http.serve([listener])
     logging.getLogger(__name__).info("stopped")

@@ -10,10 +10,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, get_args, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
 
 from .errors import ConfigurationError
 
-__all__ = ["Settings", "host_rows", "words"]
+__all__ = ["Settings", "host_rows", "without_password", "words"]
 
 MIB = 1024 * 1024
 
@@ -130,3 +131,11 @@ def host_rows(setting: str | None) -> dict[str, float]:
         if not separator or not name.strip():
             raise ConfigurationError(f"host_waits must be name=seconds, comma separated; got {row!r}")
     return rows
+
+
+def without_password(url: str) -> str:
+    """A backend's URL for messages and logs."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))

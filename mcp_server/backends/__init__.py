@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..backend import Backend
 from ..errors import ConfigurationError
-from ..settings import Settings
+from ..settings import Settings, without_password
 
 __all__ = ["open_backend"]
 
@@ -36,4 +36,6 @@ def open_backend(settings: Settings) -> Backend:
                 f"a {scheme}:// backend needs the extra: pip install 'mcp-long-tasks[redis]' ({error.name} is missing)"
             ) from None
         return RedisBackend(settings.backend, lease=settings.lease, drain=settings.drain_grace)
-    raise ConfigurationError(f"unknown backend {settings.backend!r}; write sqlite:///PATH or redis://HOST:PORT/DB")
+    raise ConfigurationError(
+        f"unknown backend {without_password(settings.backend)!r}; write sqlite:///PATH or redis://HOST:PORT/DB"
+    )

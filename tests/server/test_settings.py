@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 
 from mcp_server import ConfigurationError, Settings
+from mcp_server.settings import without_password
 
 
 def test_every_setting_has_a_variable_and_what_is_given_wins() -> None:
@@ -53,3 +54,17 @@ def test_every_setting_says_what_it_is() -> None:
     """The documentation is made from it."""
     for field in fields(Settings):
         assert field.metadata["doc"], field.name
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:s3cret@host:6379/0", "redis://user:***@host:6379/0"),
+        ("rediss://:s3cret@host", "rediss://:***@host"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("sqlite:////var/lib/tasks.db", "sqlite:////var/lib/tasks.db"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    """Neither in what the server says when it starts nor in its errors."""
+    assert without_password(url) == shown

@@ -25,9 +25,10 @@ from redis.exceptions import RedisError
 
 from ...backend import Fleet, Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
+from ...settings import without_password
 from ...task import Event, Status, Task
 from ..records import fixed, snapshot, to_json
-from .connection import Connection, Outage, refuses_us, shown
+from .connection import Connection, Outage, refuses_us
 from .fleet import view
 from .layout import PARTS, id_of, order_of, packed, read_record, unpacked
 from .scripts import FORMAT, Record, Scripts, encoded
@@ -100,7 +101,7 @@ class RedisBackend:
         await self._stack.__aexit__(kind, error, traceback)
 
     async def _prepare(self) -> None:
-        where = shown(self._connection.url)
+        where = without_password(self._connection.url)
         outage = Outage(logger, f"Redis at {where} does not answer yet")
         deadline = time.monotonic() + PATIENCE
         while True:

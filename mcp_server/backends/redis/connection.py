@@ -40,6 +40,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from ...errors import ConfigurationError, Unavailable
+from ...settings import without_password
 from .scripts import Script
 
 __all__ = [
@@ -52,7 +53,6 @@ __all__ = [
     "apart",
     "error_meaning",
     "refuses_us",
-    "shown",
 ]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
@@ -79,14 +79,6 @@ class Outdated(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("A newer version upgraded this store; this process has to be replaced")
-
-
-def shown(url: str) -> str:
-    """The URL without its password, for messages."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
 def _is_stale(error: BaseException) -> bool:
@@ -177,7 +169,9 @@ class Connection:
 
     def __init__(self, url: str) -> None:
         if urlsplit(url).scheme not in SCHEMES:
-            raise ConfigurationError(f"The backend URL must begin with one of {', '.join(SCHEMES)}, got {shown(url)!r}")
+            raise ConfigurationError(
+                f"The backend URL must begin with one of {', '.join(SCHEMES)}, got {without_password(url)!r}"
+            )
         self.url = url
         # RESP2: pub/sub messages then come the same way from every server and client version.
         # Half a surrogate pair, which JSON can carry, is no error in an id: it names nothing.
@@ -198,7 +192,7 @@ class Connection:
                 )
                 self._client = redis.asyncio.Redis.from_pool(pool)
         except ValueError as error:
-            raise ConfigurationError(f"Not a usable Redis URL: {shown(url)!r}: {error}") from None
+            raise ConfigurationError(f"Not a usable Redis URL: {without_password(url)!r}: {error}") from None
         self._options = {**options, "retry": once}
 
     async def aclose(self) -> None:
