@@ -9,15 +9,16 @@ code should use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 
 from ._backoff import Patience
 from ._connection import Connection, parsed
+from ._poll import Callback, call_back
 from ._stream import Frames
-from .errors import LongTaskClientError, NotFound, Refused
+from .errors import LongTaskClientError, NotFound, Refused, Unavailable
 from .wire import TERMINAL_STATUSES, TaskStatus
 
 __all__ = ["MCPClient", "poll_progress", "safe_stream", "start_and_stream", "stream_progress"]
@@ -78,7 +79,7 @@ class MCPClient:
 
 
 async def stream_progress(
-    base_url: str | None = None, operation_id: str | None = None, callback: Callable[[Data], Any] | None = None
+    base_url: str | None = None, operation_id: str | None = None, callback: Callback | None = None
 ) -> Data:
     """Follow a task by its stream, through lost connections; `callback` gets the data of each `progress` event.
 
@@ -100,8 +101,7 @@ async def stream_progress(
         async for frame in frames:
             if frame.event == "progress":
                 last = frame.data
-                if callback is not None:
-                    callback(frame.data)
+                await call_back(callback, frame.data)
             elif frame.event == "done":
                 if last is None:
                     return frame.data
@@ -125,7 +125,7 @@ async def start_and_stream(
     task_type: str,
     duration_seconds: float = 30,
     steps: int = 10,
-    callback: Callable[[Data], Any] | None = None,
+    callback: Callback | None = None,
 ) -> Data:
     """Start a task, follow it by its stream, and fetch its result.
 
@@ -157,13 +157,24 @@ async def poll_progress(
     Returns:
         The task's data once it has completed, else `{"status": "error", "error": …}`:
         why it failed or that it was cancelled or not found, or `Timeout` after `timeout` seconds.
+
+    Raises:
+        Unavailable: there was no server from the start; one that goes away later is waited for.
     """
     client, operation_id = (MCPClient(), client) if isinstance(client, str) else (client, operation_id)
     if operation_id is None:
         raise TypeError("poll_progress() needs an operation_id")
+    was_there = False
     with anyio.move_on_after(timeout):
         while True:
-            answer = await client.call_and_parse("get_task_progress", {"operation_id": operation_id})
+            try:
+                answer = await client.call_and_parse("get_task_progress", {"operation_id": operation_id})
+            except Unavailable:
+                if not was_there:
+                    raise
+                await anyio.sleep(interval)
+                continue
+            was_there = True
             if answer.get("status") != "success":
                 return {"status": "error", "error": answer.get("error")}
             data: Data = answer["data"]

@@ -163,6 +163,20 @@ async def test_our_servers_questions_and_failures(server: ServerProcess) -> None
         assert "no such file" in words(failed)[0]
 
 
+async def test_a_question_our_server_does_not_show_can_be_answered_elsewhere(
+    server: ServerProcess, client: LongTaskClient
+) -> None:
+    """To a client without the callback the task is at work, and says what it waits for."""
+
+    async def answer(state: TaskState) -> None:
+        if state.status_message == "Waits for an answer: Overwrite the index?":
+            assert (state.status, state.input_requests) == ("working", None)
+            await client.task(state.task_id).answer("overwrite", {"confirm": True})
+
+    async with Client(f"{server.url}/mcp", extensions=[TasksExtension(on_state=answer)]) as mcp_client:
+        assert (await mcp_client.call_tool("asking")).structured_content == {"confirm": True}
+
+
 async def test_an_abandoned_call_cancels_the_task_on_our_server(server: ServerProcess, client: LongTaskClient) -> None:
     """Seen from the outside: the task is cancelled soon after the caller gave up."""
     states: list[TaskState] = []

@@ -12,7 +12,7 @@ import pytest
 
 from client_sdk import MCPClient, Unavailable, poll_progress, safe_stream, start_and_stream, stream_progress
 from tests.client_sdk.processes import ServerProcess
-from tests.client_sdk.proxy import PASS, Fault, proxying
+from tests.client_sdk.proxy import PASS, Fault, Request, proxying
 
 STEPS = [(20.0 * k, f"Processing step {k}/5 - data_analysis") for k in range(1, 6)]
 
@@ -72,11 +72,15 @@ async def test_stream_progress_says_how_else_it_ended(server: ServerProcess, old
 
 
 async def test_stream_progress_resumes(server: ServerProcess, old: MCPClient) -> None:
-    """Old scripts get the new stream: cuts are mended and nothing calls back twice."""
+    """Old scripts get the new stream: cuts are mended and nothing calls back twice, coroutine functions included."""
     operation_id = await started(old, duration_seconds=0, steps=5)
     seen: list[float] = []
+
+    async def note(data: dict[str, Any]) -> None:
+        seen.append(data["progress"])
+
     async with proxying(server.port, lambda request: Fault(cut=900) if request.count < 2 else PASS) as proxy:
-        await stream_progress(proxy.url, operation_id, lambda data: seen.append(data["progress"]))
+        await stream_progress(proxy.url, operation_id, note)
         assert proxy.streams > 1
     assert seen == [20, 40, 60, 80, 100, 100]
 
@@ -110,6 +114,30 @@ async def test_poll_progress_says_how_else_it_ended(old: MCPClient) -> None:
     assert (await poll_progress(old, idle, interval=0.05))["status"] == "error"
     unknown = await poll_progress(old, "unknown", interval=0.05)
     assert unknown["status"] == "error"
+
+
+async def test_poll_progress_bears_with_a_server_that_is_away(server: ServerProcess, old: MCPClient) -> None:
+    """Once it was there: a wrong address shows at once, a restart costs no task."""
+    operation_id = await started(old, duration_seconds=0, steps=2)
+    await stream_progress(server.url, operation_id)
+    idle = await started(old, "idle")
+    async with proxying(server.port) as proxy:
+        proxy.plan = lambda request: Fault(status=502)
+        with pytest.raises(Unavailable):
+            await poll_progress(MCPClient(proxy.url), operation_id)
+
+        is_back = anyio.Event()
+
+        def plan(request: Request) -> Fault:
+            if request.count > 5:
+                is_back.set()
+            return Fault(status=502) if 1 < request.count < 5 else PASS
+
+        proxy.plan = plan
+        async with anyio.create_task_group() as polling:
+            polling.start_soon(poll_progress, MCPClient(proxy.url), idle, 0.02)
+            await is_back.wait()
+            await old.call_and_parse("cancel_task", {"operation_id": idle})
 
 
 async def test_safe_stream_gives_up_and_the_task_goes_on(server: ServerProcess, old: MCPClient) -> None:
