@@ -48,7 +48,8 @@ class Chaos:
 
     async def run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        on_processes = [self.kill_worker, self.stop_worker, self.freeze_worker, self.kill_replica]
+        on_processes = [self.kill_worker, self.stop_worker, self.freeze_worker]
+        on_processes += [self.kill_replica, self.stop_replica]
         on_redis = [self.kill_redis, self.freeze_redis, self.fill_redis]
         async with anyio.create_task_group() as hands:
             hands.start_soon(self._hand, until, 2.0, on_processes, random.Random(f"processes {SEED}"))
@@ -83,8 +84,13 @@ class Chaos:
         victim.signal(signal.SIGCONT)
 
     async def kill_replica(self, chance: random.Random) -> None:
-        victim = self._pick(self.replicas, chance)
-        await anyio.to_thread.run_sync(victim.kill)
+        await self._replace_replica(Process.kill, chance)
+
+    async def stop_replica(self, chance: random.Random) -> None:
+        await self._replace_replica(Process.terminate, chance)
+
+    async def _replace_replica(self, end: Callable[[Process], object], chance: random.Random) -> None:
+        await anyio.to_thread.run_sync(end, self._pick(self.replicas, chance))
         replica = self._members.replica(works=chance.random() < 0.5)
         # Only then: who asks for its address waits until it listens.
         await anyio.to_thread.run_sync(attrgetter("url"), replica)
