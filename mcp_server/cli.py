@@ -73,7 +73,7 @@ def command() -> Any:
         variable = f"LONGTASKS_{option.opts[0].removeprefix('--').replace('-', '_').upper()}"
         if option.name in settings and option.default is None:
             # `Settings` reads it: what the application says in its code wins over the variable, not over the flag.
-            option.help = f"{option.help} [env var: {variable}]"
+            option.help = f"{option.help} (env var: {variable})"  # square brackets would be markup
         else:
             option.envvar, option.show_envvar = variable, True
             # For a flag that may be repeated: one value a line, since values may hold blanks.

@@ -109,6 +109,9 @@ async def test_help_and_version_are_there(tmp_path: Path) -> None:
     ended = await command(tmp_path, "--help")
     for name in ("serve", "stdio", "demo", "run", "watch", "list", "result", "cancel", "answer"):
         assert name in ended.out
+    serve_help = (await command(tmp_path, "serve", "--help")).out
+    assert "LONGTASKS_PORT" in serve_help
+    assert "LONGTASKS_NO_WORKER" in serve_help
     version = await command(tmp_path, "--version")
     assert (version.code, version.err) == (0, "")
     assert version.out.strip()
