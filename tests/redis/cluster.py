@@ -14,8 +14,6 @@ __all__ = ["RedisCluster", "redis_cluster"]
 
 SLOTS = 16384
 MASTERS = 3
-BUS = 10_000
-"""How far above its port a node talks to the others."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def redis_cluster(directory: Path, *options: str, tls: Certificate | None = None
         for number in range(MASTERS):
             lines = ["cluster-enabled yes", *options]
             if tls is not None:
-                ports.append(_port_with_room_above())
+                ports.append(free_port())
                 lines += ["tls-cluster yes", *tls.options(ports[-1])]
             nodes.append(stack.enter_context(redis_server(directory / str(number), *lines)))
         ports = ports or [node.port for node in nodes]
@@ -62,9 +60,3 @@ def _join(nodes: Sequence[RedisServer], ports: Sequence[int]) -> None:
         node.command("CLUSTER", "MEET", "127.0.0.1", str(ports[0]))
     for node in nodes:
         node.wait_for("cluster_state:ok", "CLUSTER", "INFO")
-
-
-def _port_with_room_above() -> int:
-    while (port := free_port()) + BUS > 65_535:
-        pass
-    return port

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,8 @@ __all__ = ["RedisServer", "free_port", "redis_server"]
 
 START = 30.0
 """Seconds a server gets to answer."""
+CHANCE = random.SystemRandom()
+"""`random` itself gives the same numbers in every run under hypothesis, also in two at once."""
 PORTS = 11_000, 22_000
 """Below those the system connects from; so are the ports of a cluster's bus, each 10 000 higher."""
 
@@ -69,7 +72,8 @@ class RedisServer:
             self._process = subprocess.Popen([self._program, str(config)], stdout=log, stderr=log)
         deadline = time.monotonic() + START
         while time.monotonic() < deadline and self._process.poll() is None:
-            if self.answers(port):
+            # On a port that somebody else was given as well, theirs may answer while ours is about to end.
+            if self.answers(port) and self._is_ours(port):
                 return True
             time.sleep(0.01)
         self.kill()
@@ -82,6 +86,18 @@ class RedisServer:
                 return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
+
+    def _is_ours(self, port: int) -> bool:
+        assert self._process is not None
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"INFO server\r\n")
+            seen = b""
+            while not (found := re.search(rb"process_id:(\d+)\r\n", seen)):
+                if not (chunk := connection.recv(4096)):
+                    return False
+                seen += chunk
+            return int(found[1]) == self._process.pid
+        return False
 
     def stop(self) -> None:
         """End it in good order."""
@@ -136,7 +152,7 @@ def redis_server(directory: Path, *options: str) -> Iterator[RedisServer]:
 def free_port() -> int:
     """A port nobody listens on, nor will connect from: it stays free while its server is down."""
     while True:
-        port = random.randrange(*PORTS)
+        port = CHANCE.randrange(*PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
