@@ -11,7 +11,7 @@ from ..contract.tasks import TYPE, finish
 
 __all__ = ["LIMITS", "PATIENCE", "serve_one", "until_over"]
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something counts as never happening."""
 LIMITS = Limits(total=4, types={TYPE: None})
 
