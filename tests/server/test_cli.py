@@ -175,12 +175,13 @@ async def test_flags_can_be_variables(caller: Caller, tmp_path: Path) -> None:
 
 async def test_who_stops_watching_is_told_how_to_go_on(caller: Caller, tmp_path: Path) -> None:
     """Ctrl-C leaves the task alone; the exit code is the shell's own for it."""
-    process = Process(["run", "counts", "--arg", "n=1", "--arg", "gate=cli"], {"LONGTASKS_URL": caller.url})
+    gate = str(tmp_path)
+    process = Process(["run", "counts", "--arg", "n=1", "--arg", f"gate={gate}"], {"LONGTASKS_URL": caller.url})
     operation_id = (await anyio.to_thread.run_sync(process.said, r"task +(\w+)"))[1]
     process.signal(signal.SIGINT)
     assert await anyio.to_thread.run_sync(process.ended) == 130
     assert process.log.splitlines()[1:] == [f"stopped watching; the task goes on: longtasks watch {operation_id}"]
-    open_gate("cli")
+    open_gate(gate)
     watched = await command(tmp_path, "watch", operation_id, "--url", caller.url)
     assert (watched.code, watched.out.splitlines()[-1]) == (0, "Progress: 100% - 1 steps")
 
