@@ -30,6 +30,7 @@ import psutil
 import redis.asyncio
 
 from client_sdk import LongTaskClient, OutputEvent, ProgressEvent
+from mcp_server import Settings
 from tests.benchmarks.load import connect, post, rate
 
 from .processes import Fleet, Process, fleet
@@ -212,7 +213,7 @@ async def main(names: list[str], python: str | None) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             redis_server(Path(folder) / "redis", "appendonly yes") as server,
-            fleet(server.url, Path(folder)) as members,
+            fleet(server.url, Path(folder), lease=Settings().lease) as members,
         ):
             await FIGURES[name](server, members, python)
 
