@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def speaks_in_threads(*, task: SyncTaskContext) -> list[Any]:
         return number
 
     with ThreadPoolExecutor() as threads:
-        asked = threads.submit(task.ask, "Which?", key="page")
+        asked: Future[Mapping[str, Any]] = threads.submit(task.ask, "Which?", key="page")
         stored = list(threads.map(store, range(4)))
         task.emit("stored")
         return [*stored, asked.result()]
