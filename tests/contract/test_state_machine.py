@@ -21,9 +21,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -60,9 +63,10 @@ class Seam(RuleBasedStateMachine):
         self._open = ExitStack()
         self._opened: list[ExitStack] = []
         self.instances: list[Backend] = []
+        self._looks = 0
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(target=seen)
+    def open(self) -> MultipleResults[Task]:
         self.portal = self._open.enter_context(start_blocking_portal("asyncio"))
         directory = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         self._store = self._open.enter_context(self.portal.wrap_async_context_manager(open_store(self.kind, directory)))
@@ -70,6 +74,8 @@ class Seam(RuleBasedStateMachine):
             stack = self._open.enter_context(ExitStack())
             self._opened.append(stack)
             self.instances.append(self._enter(stack))
+        # Hypothesis leaves some rules out of each example, among them the one that creates.
+        return multiple(*(self._create(0, "ann", "a", None, priority, [priority]) for priority in (0, 9)))
 
     def _enter(self, stack: ExitStack) -> Backend:
         return stack.enter_context(self.portal.wrap_async_context_manager(self._store.open()))
@@ -100,6 +106,9 @@ class Seam(RuleBasedStateMachine):
         value=VALUES,
     )
     def create(self, instance: int, owner: str, type: str, key: str | None, priority: int, value: Any) -> Task:
+        return self._create(instance, owner, type, key, priority, value)
+
+    def _create(self, instance: int, owner: str, type: str, key: str | None, priority: int, value: Any) -> Task:
         task, events = queued(
             owner=owner,
             type=type,
@@ -138,14 +147,29 @@ class Seam(RuleBasedStateMachine):
                 break
             kind = data.draw(st.sampled_from(kinds))
             facts = {Kind.COMPLETED: {"output": value}, Kind.CHECKPOINT: {"state": value}, Kind.OUTPUT: {"data": value}}
-            # Everything that ends in this model has expired: what holds a key is what lives.
-            ends = {"expires_at": time.time() - 1} if kind in _ENDING else {}
+            ends = _EXPIRED if kind in _ENDING else {}
             after, more = moved(after, kind, **facts.get(kind, {}), **ends)
             events += more
         if not events:
             return before
         if data.draw(st.booleans()):
             after = replace(after, first_event_id=data.draw(st.integers(after.first_event_id, after.last_event_id)))
+        return self._commit(instance, before, after, events, durable)
+
+    @rule(target=seen, instance=instance, before=seen, value=VALUES)
+    def finish(self, instance: int, before: Task, value: Any) -> Task:
+        """All the rest of a task's life in one step; random steps seldom get that far."""
+        before = self.tasks.get(before.id, before)
+        if before.is_over:
+            return before
+        after, events = moved(before, Kind.STARTED) if before.status is Status.QUEUED else (before, [])
+        for kind, facts in ((Kind.CHECKPOINT, {"state": value}), (Kind.COMPLETED, {"output": value, **_EXPIRED})):
+            if (after.status, kind) in TRANSITIONS:
+                after, more = moved(after, kind, **facts)
+                events += more
+        return self._commit(instance, before, after, events, durable=True) if events else before
+
+    def _commit(self, instance: int, before: Task, after: Task, events: list[Event], durable: bool) -> Task:
         stored = self.tasks.get(before.id)
         fresh = stored is not None and stored.last_event_id == before.last_event_id
 
@@ -163,7 +187,7 @@ class Seam(RuleBasedStateMachine):
         self.logs[before.id] = [e for e in self.logs[before.id] + events if e.number >= after.first_event_id]
         return after
 
-    @rule(instance=instance, task=seen, after=st.integers(0, 20), limit=st.integers(1, 20))
+    @rule(instance=instance, task=seen, after=st.integers(0, 6), limit=st.integers(1, 4))
     def read(self, instance: int, task: Task, after: int, limit: int) -> None:
         got = self.on(instance, lambda backend: backend.read(task.id, after, limit))
         assert list(got) == [event for event in self.logs.get(task.id, []) if event.number > after][:limit]
@@ -208,6 +232,7 @@ class Seam(RuleBasedStateMachine):
         after = stored.last_event_id - 1 if stored else task.last_event_id
         self.on(instance, lambda backend: backend.wait(task.id, after))
 
+    @precondition(lambda self: any(task.expires_at is not None for task in self.tasks.values()))
     @rule(instance=instance)
     def purge(self, instance: int) -> None:
         gone = [task.id for task in self.tasks.values() if task.expires_at is not None]
@@ -225,15 +250,22 @@ class Seam(RuleBasedStateMachine):
             assert counted == {s: sum(task.status is s for task in self.tasks.values()) for s in Status}
 
     @invariant()
-    def logs_have_no_holes(self) -> None:
-        async def numbers(backend: Backend) -> dict[str, Sequence[int]]:
-            return {task_id: [event.number for event in await backend.read(task_id, 0, 1000)] for task_id in self.logs}
+    def everything_is_stored_and_no_log_has_holes(self) -> None:
+        async def stored(backend: Backend) -> dict[str, tuple[Task | None, Sequence[int]]]:
+            return {
+                task_id: (await backend.load(task_id), [event.number for event in await backend.read(task_id, 0, 1000)])
+                for task_id in self.tasks
+            }
 
-        if self.tasks:
-            expected = {task.id: [*range(task.first_event_id, task.last_event_id + 1)] for task in self.tasks.values()}
-            assert self.on(0, numbers) == expected
+        if self.instances:
+            self._looks += 1
+            assert self.on(self._looks % 2, stored) == {
+                task.id: (task, [*range(task.first_event_id, task.last_event_id + 1)]) for task in self.tasks.values()
+            }
 
 
+_EXPIRED = {"expires_at": 1.0}
+"""Everything that ends in this model has expired: what holds a key is what lives."""
 _ENDING = {Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED}
 
 
@@ -244,6 +276,6 @@ def test_the_store_is_what_the_model_says_after_any_steps(kind: str) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
