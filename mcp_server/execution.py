@@ -214,6 +214,8 @@ class Execution:
     def _set_task(self, task: Task) -> None:
         self.task = task
         if task.is_over or task.attempt != self.attempt:
+            if task.attempt != self.attempt and not self._closed:
+                logger.warning("task %s: attempt %d ends here, %d took it over", task.id, self.attempt, task.attempt)
             self._lose()
         elif task.cancel_requested:
             self._request_stop("cancelled")
