@@ -120,7 +120,11 @@ async def test_a_function_that_cancels_its_own_task_ends_nobody_elses(engine: En
         assert (await run(engine, "fine")).output == "fine"
 
 
-@pytest.mark.parametrize("details", [{"what": object()}, {"deep": [float("nan"), b"\xff"]}, {"\ud800": 1}], ids=str)
+@pytest.mark.parametrize(
+    "details",
+    [{"what": object()}, {"deep": [float("nan"), b"\xff"]}, {"\ud800": 1}],
+    ids=["object", "nan and bytes", "surrogate key"],
+)
 async def test_an_error_with_odd_details_is_still_that_error(engine: Engine, details: dict[str, Any]) -> None:
     """Its message and code reach the caller, the details as far as they have a JSON form."""
 
