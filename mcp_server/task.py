@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "LIVE",
@@ -109,8 +109,8 @@ class StaleAttempt(Exception):
         self.attempt, self.current = attempt, current
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+# A tuple is made in less time than a frozen dataclass: every report makes one, and so does every read.
+class Event(NamedTuple):
     """One numbered fact in a task's log.
 
     `data` is JSON-clean and holds what this kind of event says, with the `status` the
@@ -121,10 +121,10 @@ class Event:
     kind: Kind
     at: float
     attempt: int
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any]
 
 
-# No slots: `_replaced` copies the instance's dict, six times faster than `dataclasses.replace`
+# No slots: `_replaced` copies the instance's dict, many times faster than `dataclasses.replace`
 # on this many fields, and every progress report makes one copy.
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -216,7 +216,8 @@ def advance(task: Task, kind: Kind, *, at: float, attempt: int | None = None, **
         "updated_at": at,
         "worked_seconds": worked,
     }
-    data = {**_FOLDS[kind](task, changes, facts, at), "status": changes["status"].value}
+    data = _FOLDS[kind](task, changes, facts, at)
+    data["status"] = str(changes["status"])
     if changes["status"] in TERMINAL:
         changes.update(completed_at=at, expires_at=facts["expires_at"], input_requests={}, estimated_remaining=None)
     return _replaced(task, changes), Event(number=task.last_event_id + 1, kind=kind, at=at, attempt=expected, data=data)
@@ -229,9 +230,9 @@ def trimmed(task: Task, max_events: int) -> Task:
     return _replaced(task, {"first_event_id": task.last_event_id - max_events + 1})
 
 
-def _replaced(task: Task, changes: Mapping[str, Any]) -> Task:
+def _replaced(task: Task, changes: dict[str, Any]) -> Task:
     after = object.__new__(Task)
-    after.__dict__.update(task.__dict__, **changes)
+    object.__setattr__(after, "__dict__", task.__dict__ | changes)
     return after
 
 

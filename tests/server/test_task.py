@@ -222,4 +222,4 @@ def test_a_value_that_was_given_out_does_not_change() -> None:
     step(task, Kind.PROGRESS, progress=5.0)
     assert task.__dict__ == before
     with pytest.raises(AttributeError):
-        Event(number=1, kind=Kind.QUEUED, at=0.0, attempt=0).number = 2  # type: ignore[misc]
+        Event(number=1, kind=Kind.QUEUED, at=0.0, attempt=0, data={}).number = 2  # type: ignore[misc]

@@ -25,7 +25,7 @@ EventRow = tuple[int, str, float, int, bytes]
 
 
 def _event_rows(events: Sequence[Event]) -> list[EventRow]:
-    return [(event.number, event.kind.value, event.at, event.attempt, records.event_data(event)) for event in events]
+    return [(event.number, str(event.kind), event.at, event.attempt, records.event_data(event)) for event in events]
 
 
 def _columns(task: Task) -> dict[str, Any]:
