@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from .audit import ENDS, attempts, check_log, check_witness, outputs
-from .clients import Service, result, says, until
+from .clients import Service, asks, result, says, until
 from .processes import ServerProcess, serving
 
 APP = "tests.crash.application:server"
@@ -72,8 +72,7 @@ async def test_stopping_does_not_count_against_a_task(process: ServerProcess) ->
         caller = await service.start()
         task_id = await caller.start("interview")
         for life in range(1, 6):
-            frame = await until(caller, task_id, lambda f: f.event == "input_required")
-            assert frame.id is not None
+            await until(caller, task_id, asks("first", life))
             assert (await caller.snapshot(task_id))["status"] == "input_required"
             assert (await caller.snapshot(task_id))["attempt"] == life
             process.signal(signal.SIGTERM)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -60,7 +60,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 ANSWER = 5.0
 """Seconds Redis may take for an answer."""
 CONNECT = 3.0
-CONNECTIONS = 64
+CONNECTIONS = 32
 """Per process; who needs one more waits for one to come free."""
 PAUSES = (0.02, 0.2)
 """Seconds before a repeatable command is tried again."""
@@ -187,13 +187,14 @@ class Connection:
                     _plain(url), socket_timeout=ANSWER, max_connections=CONNECTIONS, **options
                 )
             else:
-                pool = redis.asyncio.BlockingConnectionPool.from_url(
-                    url, max_connections=CONNECTIONS, timeout=ANSWER, socket_timeout=ANSWER, retry=once, **options
+                self._client = redis.asyncio.Redis.from_url(
+                    url, socket_timeout=ANSWER, max_connections=CONNECTIONS, retry=once, **options
                 )
-                self._client = redis.asyncio.Redis.from_pool(pool)
         except ValueError as error:
             raise ConfigurationError(f"Not a usable Redis URL: {without_password(url)!r}: {error}") from None
         self._options = {**options, "retry": once}
+        # The pools refuse what is over their limit; a cluster's knows no other way.
+        self._free = anyio.Semaphore(CONNECTIONS)
 
     async def aclose(self) -> None:
         # What is wrong with a connection does not matter any more.
@@ -227,16 +228,28 @@ class Connection:
         answers: list[Any] = await self._sent(send, repeat=True)
         return answers
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with anyio.move_on_after(ANSWER) as wait:
+            await self._free.acquire()
+        if wait.cancelled_caught:
+            raise Unavailable(f"Redis does not answer: {CONNECTIONS} commands wait for it")
+        try:
+            with _meant():
+                yield
+        finally:
+            self._free.release()
+
     async def _sent(self, send: Callable[[], Awaitable[Any]], *, repeat: bool) -> Any:
         for pause in PAUSES if repeat else ():
             try:
-                with _meant():
+                async with self._turn():
                     return await send()
             except Unavailable as error:
                 if error.__cause__ is None or not _is_stale(error.__cause__):
                     raise
             await anyio.sleep(pause)
-        with _meant():
+        async with self._turn():
             return await send()
 
     async def pubsub_client(self) -> redis.asyncio.Redis:
