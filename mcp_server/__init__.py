@@ -1,4 +1,23 @@
-"""Durable long-running tasks over MCP. Start with `LongTaskServer`."""
+"""Durable long-running tasks over MCP. Start with `LongTaskServer`.
+
+The house, in the order to read it:
+
+    task.py      statuses, events, and `advance`, the one fold of a log into a `Task`
+    errors.py    every error, by what the caller does next
+    backend.py   the seam: what a store of logs promises
+    registry.py  task types: a function's arguments, description and policy
+    context.py   what a running function holds
+    engine.py    all rules, once: start, cancel, answer, retry, list, execute
+    app.py       `LongTaskServer` puts the parts together; hosting.py runs it under uvicorn
+
+    work/        one attempt of one task, from the claim to its last event
+    backends/    where tasks are kept: sqlite/, redis/
+    mcp/         tools, the tasks extension, the endpoint for every kind of client
+    web/         progress streams, snapshots, health
+    cli/         the `longtasks` command
+
+Small things: settings.py, jsonable.py, questions.py, views.py, background.py.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,5 @@
 """`python -m mcp_server` is the `longtasks` command."""
 
-from .cli import main
+from .cli.main import main
 
 main()

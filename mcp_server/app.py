@@ -26,11 +26,11 @@ from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
 from .errors import ConfigurationError, Unavailable
-from .mcp.callers import owner_of
+from .mcp.auth import hosts_and_origins, requiring_auth, shared_secret
+from .mcp.caller import owner_of
+from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
-from .mcp.http import MCPEndpoint
 from .mcp.paging import RESULT_URI, result_reader
-from .mcp.security import hosts_and_origins, requiring_auth, shared_secret
 from .mcp.snapshots import STREAM_URL
 from .mcp.tools import LongTaskTools
 from .registry import Policy, Questions, Registry, TaskMode, TaskType

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from .answers import elicitation
 from .errors import TaskError
+from .questions import elicitation
 from .task import Kind
 
 __all__ = [

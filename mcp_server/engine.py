@@ -17,10 +17,8 @@ from typing import Any
 
 import anyio
 
-from .answers import check_response
 from .backend import Backend, Limits, Page
 from .background import background_tasks
-from .clean import clean, storable
 from .errors import (
     Conflict,
     IdempotencyConflict,
@@ -33,11 +31,13 @@ from .errors import (
     Unavailable,
     shown,
 )
-from .execution import Execution, failure
+from .jsonable import clean, storable
+from .questions import check_response
 from .registry import Policy, Registry
 from .settings import Settings
 from .task import Event, Kind, Status, Task, advance
-from .watchdog import watch_loop
+from .work.attempt import Execution, failure
+from .work.watchdog import watch_loop
 
 __all__ = ["Engine"]
 

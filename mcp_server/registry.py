@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, Vali
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import ErrorDetails
 
-from .answers import elicitation
 from .context import SyncTaskContext, TaskContext
 from .errors import InvalidArgument, UnknownTaskType, shown
+from .questions import elicitation
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
 

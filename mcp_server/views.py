@@ -14,7 +14,7 @@ from typing import Any
 from client_sdk import wire
 
 from .backend import Fleet
-from .clean import to_bytes
+from .jsonable import to_bytes
 from .task import Event, Kind, Status, Task
 
 __all__ = ["first_lost", "fleet", "frames", "gap", "present", "snapshot", "sse"]

@@ -14,8 +14,8 @@ from client_sdk import wire
 
 from ..task import Status, Task
 from ..views import snapshot
+from .advice import status_line
 from .results import protocol_error, tool_result
-from .sentences import status_line
 
 __all__ = ["POLL_INTERVAL_SECONDS", "create_result", "detailed_task"]
 

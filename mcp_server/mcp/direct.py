@@ -20,13 +20,13 @@ from ..engine import Engine
 from ..errors import NotFound, TryLater
 from ..registry import TaskType
 from ..task import Task
-from .callers import Caller, missing_capability
+from .caller import Caller, missing_capability
 from .paging import is_too_long
-from .questions import ask, running_task
-from .replies import success
+from .reply import success
 from .results import protocol_error, tool_result
+from .rounds import ask, running_task
 from .snapshots import Snapshots
-from .waiting import Applied, Waiter
+from .wait import Applied, Waiter
 
 __all__ = ["DirectCalls"]
 

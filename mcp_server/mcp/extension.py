@@ -3,7 +3,7 @@
 An SDK `Extension`, usable with any `MCPServer`; `LongTaskServer` uses it too. It makes
 each task type a tool, turns calls of them into tasks for clients that declare the
 extension (others: `direct.py`), and serves `tasks/get`, `tasks/update` and
-`tasks/cancel`. What a task looks like is in `detailed.py`, pushes are in `listen.py`.
+`tasks/cancel`. What a task looks like is in `detailed.py`, pushes are in `notifications.py`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..engine import Engine
 from ..errors import CallerError, InvalidArgument, NotFound
 from ..registry import TaskType
 from ..task import Task
-from .callers import TASKS, Caller, missing_extension
+from .caller import TASKS, Caller, missing_extension
 from .detailed import create_result, detailed_task
 from .direct import DirectCalls
-from .listen import TaskPushes
-from .questions import Round
-from .replies import failure
+from .notifications import TaskPushes
+from .reply import failure
+from .rounds import Round
 from .snapshots import stream_url
-from .task_tools import task_tool
+from .type_tools import task_tool
 
 __all__ = ["TasksExtension"]
 

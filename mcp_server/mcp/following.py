@@ -1,6 +1,6 @@
 """The tools that follow tasks: how far, with what result, several at once, and answering what they ask.
 
-All of them wait rather than make the caller poll; how long is decided in `waiting.py`.
+All of them wait rather than make the caller poll; how long is decided in `wait.py`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pydantic import Field
 
 from client_sdk import wire
 
-from ..clean import to_text
 from ..engine import Engine
 from ..errors import CallerError, InvalidArgument
+from ..jsonable import to_text
 from ..task import Event, Status, Task
 from ..views import first_lost, frames, gap, snapshot
-from .callers import Caller
+from .advice import next_of_several, next_page
+from .caller import Caller
 from .paging import is_too_long, part_of
-from .questions import as_response
-from .replies import Answered, failure
+from .reply import Answered, failure
 from .results import task_error
-from .sentences import next_of_several, next_page
+from .rounds import as_response
 from .snapshots import Snapshots
-from .waiting import Applied, Waiter
+from .wait import Applied, Waiter
 
 __all__ = ["FollowingTools", "OperationId", "WaitSeconds"]
 

@@ -13,11 +13,11 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from client_sdk import wire
 
-from ..clean import to_text
 from ..engine import Engine
 from ..errors import NotFound
+from ..jsonable import to_text
 from ..task import Status, Task
-from .callers import Caller
+from .caller import Caller
 
 __all__ = ["RESULT_URI", "is_too_long", "part_of", "result_reader"]
 

@@ -15,11 +15,11 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 
 from client_sdk import wire
 
-from ..clean import to_text
 from ..errors import PROTOCOL_ERROR, CallerError
+from ..jsonable import to_text
 from ..task import Status, Task
-from .replies import failure
-from .sentences import next_step
+from .advice import next_step
+from .reply import failure
 
 __all__ = ["TaskCancelled", "TaskFailed", "output_schema", "protocol_error", "task_error", "tool_result"]
 

@@ -12,11 +12,11 @@ from client_sdk import wire
 from ..engine import Engine
 from ..task import Task
 from ..views import snapshot
-from .callers import Caller
+from .advice import next_page, next_step
+from .caller import Caller
 from .detailed import POLL_INTERVAL_SECONDS
 from .paging import is_too_long, part_of
-from .sentences import next_page, next_step
-from .waiting import Applied, Waiter
+from .wait import Applied, Waiter
 
 __all__ = ["STREAM_URL", "Snapshots", "stream_url"]
 

@@ -16,12 +16,12 @@ from client_sdk import wire
 
 from ..engine import Engine
 from ..task import Status
-from .callers import Caller
+from .advice import next_of_list
+from .caller import Caller
 from .following import FollowingTools, OperationId, WaitSeconds
-from .replies import ReplyTool
-from .sentences import next_of_list
+from .reply import ReplyTool
 from .snapshots import Snapshots
-from .waiting import Waiter
+from .wait import Waiter
 
 __all__ = ["LongTaskTools"]
 

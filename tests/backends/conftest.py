@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..redis.server import RedisServer, redis_server
+from tests.redis.server import RedisServer, redis_server
 
 
 @pytest.fixture

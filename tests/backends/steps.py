@@ -6,8 +6,7 @@ import anyio
 
 from mcp_server.backend import Limits
 from mcp_server.backends.redis import RedisBackend
-
-from ..contract.tasks import TYPE, finish
+from tests.contract.tasks import TYPE, finish
 
 __all__ = ["LIMITS", "PATIENCE", "serve_one", "until_over"]
 

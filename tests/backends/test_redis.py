@@ -16,9 +16,9 @@ from mcp_server.backend import Limits
 from mcp_server.backends.redis import RedisBackend
 from mcp_server.errors import ConfigurationError, Conflict, Unavailable
 from mcp_server.task import Kind, Status
+from tests.contract.tasks import TYPE, create, move, moved, queued
+from tests.redis.server import RedisServer
 
-from ..contract.tasks import TYPE, create, move, moved, queued
-from ..redis.server import RedisServer
 from .steps import PATIENCE
 
 

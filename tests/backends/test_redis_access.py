@@ -13,11 +13,11 @@ from mcp_server.backends.redis import RedisBackend
 from mcp_server.backends.redis.connection import Connection
 from mcp_server.errors import ConfigurationError
 from mcp_server.task import Status
+from tests.contract.tasks import TYPE, create, finish
+from tests.redis.cluster import redis_cluster
+from tests.redis.server import RedisServer, free_port, redis_server
+from tests.redis.tls import Certificate, certificate
 
-from ..contract.tasks import TYPE, create, finish
-from ..redis.cluster import redis_cluster
-from ..redis.server import RedisServer, free_port, redis_server
-from ..redis.tls import Certificate, certificate
 from .steps import LIMITS, PATIENCE
 
 RIGHTS = ["~{longtasks}*", "~longtasks:docket:*", "~{longtasks:docket:*", "&*", "+@all", "-@admin", "-@dangerous"]

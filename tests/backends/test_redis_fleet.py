@@ -12,9 +12,9 @@ import redis.asyncio
 from mcp_server.backend import Limits
 from mcp_server.backends.redis import RedisBackend
 from mcp_server.task import Kind
+from tests.contract.tasks import TYPE, create, move
+from tests.redis.server import RedisServer
 
-from ..contract.tasks import TYPE, create, move
-from ..redis.server import RedisServer
 from .steps import PATIENCE
 
 

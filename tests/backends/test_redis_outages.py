@@ -15,9 +15,9 @@ from mcp_server.errors import ConfigurationError, Unavailable
 from mcp_server.registry import Registry
 from mcp_server.task import Kind, Status, Task
 from mcp_server.web.feed import HEARTBEAT, Feeds
+from tests.contract.tasks import create, finish, move, moved
+from tests.redis.server import RedisServer, redis_server
 
-from ..contract.tasks import create, finish, move, moved
-from ..redis.server import RedisServer, redis_server
 from .steps import LIMITS, PATIENCE, until_over
 
 

@@ -21,8 +21,7 @@ from mcp_server.backends.sqlite.database import Database
 from mcp_server.backends.sqlite.statements import SQL
 from mcp_server.errors import Unavailable
 from mcp_server.task import Kind
-
-from ..contract.tasks import TYPE, create, move, queued
+from tests.contract.tasks import TYPE, create, move, queued
 
 PATIENCE = 20.0
 

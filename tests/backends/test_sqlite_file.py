@@ -16,8 +16,7 @@ import pytest
 from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.backends.sqlite.statements import MIGRATIONS
 from mcp_server.errors import ConfigurationError, Unavailable
-
-from ..contract.tasks import create
+from tests.contract.tasks import create
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import anyio
 from pydantic import BaseModel
 
 from mcp_server import InputDeclined, LongTaskServer, TaskContext, TaskError
-from mcp_server.demo import demo_server
+from mcp_server.cli.demo import demo_server
 
 server: LongTaskServer = demo_server()
 

@@ -11,7 +11,7 @@ from client_sdk import LongTaskClient
 from client_sdk.errors import Refused
 from client_sdk.sync import LongTaskClient as BlockingClient
 from mcp_server import LongTaskServer, Settings
-from tests.server.serving import serve
+from tests.server.servers import serve
 
 
 async def test_a_client_says_how_urgent_a_task_is_and_when_it_may_begin(tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from pathlib import Path
 from mcp_server.backend import Backend
 from mcp_server.backends.redis import RedisBackend
 from mcp_server.backends.sqlite import SQLiteBackend
-
-from ..redis.cluster import RedisCluster, redis_cluster
-from ..redis.server import redis_server
+from tests.redis.cluster import RedisCluster, redis_cluster
+from tests.redis.server import redis_server
 
 LEASE = 1.0
 """Seconds; short, so that a takeover can be waited for."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.server.serving import Caller, Frame
+from tests.server.servers import Caller, Frame
 
 __all__ = ["ENDS", "attempts", "audited", "check_log", "check_witness", "outputs", "witness"]
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import anyio
 import httpx2
 
-from tests.server.serving import Caller, Frame, calling
+from tests.server.servers import Caller, Frame, calling
 
 from .audit import ENDS
 from .processes import PATIENCE, ServerProcess

@@ -45,7 +45,7 @@ def live(arguments: Sequence[str], environment: Mapping[str, str], stderr: Conne
         del os.environ[name]
     os.environ.update(environment)
     sys.argv = ["longtasks", *arguments]
-    from mcp_server.cli import main
+    from mcp_server.cli.main import main
 
     main()
 

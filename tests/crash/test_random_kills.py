@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.server.serving import Caller, Frame
+from tests.server.servers import Caller, Frame
 
 from .audit import audited, check_witness
 from .clients import Service

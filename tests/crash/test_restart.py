@@ -10,7 +10,7 @@ import anyio
 import psutil
 import pytest
 
-from tests.server.serving import Caller
+from tests.server.servers import Caller
 
 from .audit import attempts, check_log, check_witness, outputs, witness
 from .clients import Service, asks, result, saved, says, until

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from client_sdk.wire import ErrorCode
-from mcp_server.cli import command as whole_command
+from mcp_server.cli.main import command as whole_command
 from mcp_server.registry import Policy
 from mcp_server.settings import Settings
 from tests.docs_checks.pages import PAGES, ROOT

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from mcp_server import Settings
-from mcp_server.demo import demo_server
-from tests.server.serving import Caller, serve
+from mcp_server.cli.demo import demo_server
+from tests.server.servers import Caller, serve
 
 
 @pytest.fixture(scope="module")

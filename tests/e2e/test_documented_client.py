@@ -22,7 +22,7 @@ FIELDS = {
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The stock server, with nothing set."""
-    with serving("mcp_server.demo:demo_server", tmp_path_factory.mktemp("documented")) as (process,):
+    with serving("mcp_server.cli.demo:demo_server", tmp_path_factory.mktemp("documented")) as (process,):
         yield process
 
 

@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 from tests.crash.processes import ServerProcess, serving
-from tests.server.serving import Caller, calling
+from tests.server.servers import Caller, calling
 
-APP = "mcp_server.demo:demo_server"
+APP = "mcp_server.cli.demo:demo_server"
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 
-from mcp_server.demo import demo_server
+from mcp_server.cli.demo import demo_server
 from tests.crash.processes import PATIENCE, Process
-from tests.server.serving import calling
+from tests.server.servers import calling
 
 LISTENING = r"Uvicorn running on (http://\S+)"
 SLOW = {"duration_seconds": 3600, "steps": 10_000}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.processes import ServerProcess, serving
-from tests.server.serving import Caller, calling
+from tests.server.servers import Caller, calling
 
 APP = "tests.e2e.limits_app:server"
 LIMIT = 100_000
@@ -77,4 +77,4 @@ async def test_a_function_that_blocks_the_loop_is_named_in_the_log(tmp_path: Pat
         process.kill()
         named = re.findall(r'limits_app\.py", line \d+, in a_computation_that_never_awaits', process.log)
         assert len(named) == 1
-        assert "WARNING mcp_server.watchdog: the event loop has been blocked" in process.log
+        assert "WARNING mcp_server.work.watchdog: the event loop has been blocked" in process.log

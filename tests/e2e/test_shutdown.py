@@ -9,7 +9,7 @@ import anyio
 import psutil
 
 from tests.crash.processes import ServerProcess, serving
-from tests.server.serving import Caller, calling
+from tests.server.servers import Caller, calling
 
 APP = "tests.e2e.app:server"
 

@@ -15,7 +15,7 @@ import pytest
 
 from examples.csv_profile.profiling import MAX_COLUMNS, profile_csv
 from examples.csv_profile.records import MAX_RECORD_BYTES
-from tests.server.serving import Caller, make_server, serve
+from tests.server.servers import Caller, make_server, serve
 
 
 @pytest.fixture

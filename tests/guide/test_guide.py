@@ -24,8 +24,8 @@ from client_sdk import (
     TaskFailed,
 )
 from mcp_server import LongTaskServer, Settings, SyncTaskContext, TaskContext, TaskError
-from mcp_server.serving import listening
-from tests.server.serving import serve
+from mcp_server.hosting import listening
+from tests.server.servers import serve
 
 server = LongTaskServer("guide")
 

@@ -11,7 +11,7 @@ import pytest
 from mcp_server import LongTaskServer
 from tests.mcp.speaking import Modern
 from tests.mcp.task_types import Gate, add_task_types
-from tests.server.serving import Caller, make_server, serve
+from tests.server.servers import Caller, make_server, serve
 
 
 @dataclass

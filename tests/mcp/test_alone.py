@@ -18,7 +18,7 @@ from mcp_server import Engine, Registry, Settings, TaskContext, TasksExtension, 
 from tests.mcp.speaking import FORMS, Modern, Refused
 from tests.mcp.task_types import Confirm
 from tests.mcp.tasks_schema import CREATED, DETAILED, valid
-from tests.server.serving import serve
+from tests.server.servers import serve
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, TASKS, Modern, Refused
 from tests.mcp.task_types import add_task_types
 from tests.mcp.tasks_schema import CREATED, valid
-from tests.server.serving import make_server, serve
+from tests.server.servers import make_server, serve
 
 
 async def test_a_declared_call_is_answered_with_a_flat_task(served: Served) -> None:

@@ -14,7 +14,7 @@ from mcp_server import LongTaskServer, Settings
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import Modern, Refused
 from tests.mcp.task_types import add_task_types
-from tests.server.serving import calling, make_server, serve
+from tests.server.servers import calling, make_server, serve
 
 
 class Tokens:

@@ -19,7 +19,7 @@ import anyio.to_thread
 from client_sdk import LongTaskClient, OutputEvent
 from tests.crash.audit import attempts, audited, check_witness, outputs
 from tests.crash.clients import result, saved, says, until
-from tests.server.serving import Frame, calling
+from tests.server.servers import Frame, calling
 
 from .processes import LEASE, Fleet, Process, balancer, fleet
 from .server import RedisServer

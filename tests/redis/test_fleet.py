@@ -14,8 +14,8 @@ import pytest
 
 from client_sdk import InputRequiredEvent, LongTaskClient, OutputEvent, TaskHandle
 from client_sdk.wire import TaskStatus
-from tests.server.commands import command
-from tests.server.serving import Caller, calling
+from tests.cli.commands import command
+from tests.server.servers import Caller, calling
 
 from .processes import Fleet, balancer, fleet
 from .server import RedisServer, redis_server

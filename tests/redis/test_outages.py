@@ -15,7 +15,7 @@ import pytest
 from client_sdk import LongTaskClient
 from tests.crash.audit import attempts, audited, check_witness
 from tests.crash.clients import result, says, until
-from tests.server.serving import Caller, Frame, calling
+from tests.server.servers import Caller, Frame, calling
 
 from .processes import Fleet, fleet
 from .server import RedisServer

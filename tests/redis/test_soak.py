@@ -23,7 +23,7 @@ from client_sdk import LongTaskClient, TaskHandle
 from client_sdk.errors import TryLater
 from tests.crash.audit import attempts, audited, check_witness
 from tests.crash.clients import result
-from tests.server.serving import calling
+from tests.server.servers import calling
 
 from .processes import LEASE, Fleet, Process, balancer, fleet
 from .server import RedisServer

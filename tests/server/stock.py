@@ -10,7 +10,7 @@ import anyio
 
 from mcp_server import LongTaskServer, TaskContext, TaskError
 
-from .serving import make_server
+from .servers import make_server
 
 __all__ = ["open_gate", "stock_server"]
 

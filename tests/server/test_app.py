@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 
 from mcp_server import ConfigurationError, LongTaskServer, Settings, open_backend
 
-from .serving import Caller, calling, make_server, serve
+from .servers import Caller, calling, make_server, serve
 from .stock import open_gate, stock_server
 
 

@@ -23,7 +23,7 @@ from mcp_server.errors import (
 )
 from mcp_server.task import Status
 
-from .following import add_nothing, ended, kinds, make_engine, reached, run, task_type
+from .engines import add_nothing, ended, kinds, make_engine, reached, run, task_type
 
 
 async def refused(engine: Engine, task_type: str, arguments: Mapping[str, Any], **more: Any) -> InvalidArgument:

@@ -15,7 +15,7 @@ from mcp_server import Engine, SyncTaskContext, TaskContext
 from mcp_server.errors import LimitExceeded
 from mcp_server.task import Kind, Status, Task, advance
 
-from .following import add_nothing, ended, log, make_engine, reached, run, task_type
+from .engines import add_nothing, ended, log, make_engine, reached, run, task_type
 
 # Order and limits.
 

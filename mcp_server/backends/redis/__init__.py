@@ -4,8 +4,8 @@
     layout.py      how a task lies in Redis
     scripts.py     one typed stub for each script in lua/
     backend.py     the seam's methods on top of these
-    watching.py    one pub/sub connection for everybody who waits
-    serving.py     admission in our order and limits, execution by Docket
+    pubsub.py      one pub/sub connection for everybody who waits
+    claiming.py    admission in our order and limits, execution by Docket
     claims.py      the leases of this process, renewed by a thread
     fleet.py       who is alive and what each runs
 

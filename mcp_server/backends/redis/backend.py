@@ -28,12 +28,12 @@ from ...errors import ConfigurationError, Conflict, Unavailable
 from ...settings import without_password
 from ...task import Event, Status, Task
 from ..records import fixed, snapshot, to_json
+from .claiming import Serving
 from .connection import Connection, Outage, refuses_us
 from .fleet import view
 from .layout import PARTS, id_of, order_of, packed, read_record, unpacked
+from .pubsub import GONE, Watching
 from .scripts import FORMAT, Record, Scripts, encoded
-from .serving import Serving
-from .watching import GONE, Watching
 
 __all__ = ["RedisBackend"]
 

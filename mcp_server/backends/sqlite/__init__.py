@@ -6,7 +6,7 @@
     readers.py     reads beside it
     operations.py  what one request does inside a transaction
     queries.py     what one read does
-    serving.py     claims due tasks, runs them, keeps their leases
+    claiming.py    claims due tasks, runs them, keeps their leases
     backend.py     the seam's methods on top of these
 
 The statements are in `statements.sql`, the schema in `migrations`.

@@ -23,11 +23,11 @@ import anyio.to_thread
 from ...backend import Fleet, Limits, Page
 from ...errors import Unavailable
 from ...task import Event, Status, Task
-from ..wakeups import GONE, Wakeups
+from ..waiters import GONE, Wakeups
 from . import operations, queries
+from .claiming import Server
 from .database import Database
 from .readers import Readers
-from .serving import Server
 from .writer import Writer
 
 __all__ = ["SQLiteBackend"]

@@ -1,0 +1,101 @@
+"""The `longtasks` command. Every flag has an environment variable, `LONGTASKS_` and its name.
+
+Errors are one line on standard error and an exit code: 1 a task or request failed,
+2 wrong use or configuration, 3 the server cannot be reached.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+from ..app import package_version
+from ..errors import ConfigurationError
+from ..hosting import serve as serve_http
+from ..settings import Settings
+from .app_loader import load_server, run_async
+from .fleet import fleet_commands
+from .tasks import commands
+
+__all__ = ["command", "main"]
+
+app = typer.Typer(
+    name="longtasks", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Durable long-running tasks over MCP: start, watch, answer, cancel and collect them.",
+)  # fmt: skip
+app.add_typer(commands)
+app.add_typer(fleet_commands)
+
+AppOption = Annotated[str | None, typer.Option("--app", help="The application, as module:attribute")]
+BackendOption = Annotated[str | None, typer.Option(help="sqlite:///PATH or redis://HOST:PORT/DB")]
+LogLevelOption = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version")] = False) -> None:
+    if version:
+        typer.echo(package_version())
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one")] = None,
+    backend: BackendOption = None,
+    app: AppOption = None,
+    log_level: LogLevelOption = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Run no tasks: workers do")] = False,
+) -> None:
+    """Serve MCP, progress streams and health over HTTP, and run tasks."""
+    server = load_server(app, host=host, port=port, backend=backend, log_level=log_level)
+    run_async(lambda: serve_http(server, work=not no_worker))
+
+
+@app.command()
+def stdio(backend: BackendOption = None, app: AppOption = None, log_level: LogLevelOption = None) -> None:
+    """Serve one MCP client over standard input and output."""
+    server = load_server(app, backend=backend, log_level=log_level)
+    run_async(server.run_stdio_async)
+
+
+def command() -> Any:
+    """The command with all that belongs to it; here every flag gets its variable, so none can be forgotten."""
+    group = typer.main.get_command(app)
+    settings = {f.name for f in fields(Settings)}
+    for option in (option for each in group.commands.values() for option in each.params):  # type: ignore[attr-defined]
+        if option.param_type_name != "option":
+            continue
+        variable = f"LONGTASKS_{option.opts[0].removeprefix('--').replace('-', '_').upper()}"
+        if option.name in settings and option.default is None:
+            # `Settings` reads it: what the application says in its code wins over the variable, not over the flag.
+            option.help = f"{option.help} (env var: {variable})"  # square brackets would be markup
+        else:
+            option.envvar, option.show_envvar = variable, True
+            # For a flag that may be repeated: one value a line, since values may hold blanks.
+            option.split_envvar_value = str.splitlines
+    return group
+
+
+def main() -> None:
+    """The command's entry point."""
+    try:
+        sys.exit(command()(standalone_mode=False))
+    except typer.TyperException as error:
+        # Told without a command it has shown its help, which is all there is to say.
+        if message := " ".join(error.format_message().split()):
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context else ""
+            print(f"longtasks: {message.rstrip('.')}{hint}", file=sys.stderr)
+        sys.exit(2)
+    except ConfigurationError as error:
+        print(f"longtasks: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Who is let in at `/mcp`: the SDK's checks of addresses, web pages and callers, as our settings want them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
+from mcp.server.auth.routes import build_resource_metadata_url
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver import RequestStateSecurity
+from mcp.server.transport_security import TransportSecuritySettings
+
+from ..errors import ConfigurationError
+from ..settings import Settings, words
+from .endpoint import Receive, Scope, Send
+
+__all__ = ["hosts_and_origins", "requiring_auth", "shared_secret"]
+
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK_HOSTS = ("127.0.0.1:*", "localhost:*", "[::1]:*", "127.0.0.1", "localhost", "[::1]")
+
+
+def hosts_and_origins(settings: Settings) -> TransportSecuritySettings:
+    """Which Host and Origin headers are let in (a page on the web must not reach a server on loopback)."""
+    if settings.allowed_hosts is not None:
+        hosts: tuple[str, ...] = tuple(words(settings.allowed_hosts))
+    elif settings.host in LOOPBACK:
+        hosts = LOOPBACK_HOSTS
+    else:
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=list(hosts),
+        allowed_origins=[*origins, *words(settings.cors_origins)],
+    )
+
+
+def requiring_auth(app: ASGIApp, auth: AuthSettings | None) -> ASGIApp:
+    """The application for callers with a valid token only, if the server has authentication."""
+    if auth is None:
+        return app
+    url = build_resource_metadata_url(auth.resource_server_url) if auth.resource_server_url else None
+    return RequireAuthMiddleware(app, auth.required_scopes or [], url)
+
+
+def shared_secret(keys: str) -> RequestStateSecurity:
+    """The key that seals what a client carries from one request to the next, the same in every process."""
+    try:
+        return RequestStateSecurity(keys=words(keys))
+    except ValueError as error:
+        raise ConfigurationError(f"request_state_key: {error}") from None
