@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import quantiles
 
 import psutil
 
@@ -85,18 +87,33 @@ def get(path: str, *headers: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:80\r\n{extra}\r\n".encode()
 
 
-async def rate(port: int, request: bytes, *, connections: int, seconds: float) -> float:
-    """Requests answered per second, by so many connections at once."""
-    answered = 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Requests answered in a second, and the time within which 99 of 100 were (milliseconds)."""
+
+    per_second: float
+    p99: float
+
+    def __str__(self) -> str:
+        return f"{self.per_second:.0f}/s, p99 {self.p99:.1f} ms"
+
+
+async def timed_rate(port: int, request: bytes, *, connections: int = 16, seconds: float = 4.0) -> Rate:
+    """How fast so many keep-alive connections at once are answered."""
+    took: list[float] = []
     until = time.perf_counter() + seconds
 
     async def one() -> None:
-        nonlocal answered
         async with connect(port) as connection:
-            while time.perf_counter() < until:
+            while (sent := time.perf_counter()) < until:
                 await connection.send(request)
-                answered += 1
+                took.append(time.perf_counter() - sent)
 
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(connections)))
-    return answered / (time.perf_counter() - began)
+    return Rate(per_second=len(took) / (time.perf_counter() - began), p99=1000 * quantiles(took, n=100)[98])
+
+
+async def rate(port: int, request: bytes, *, connections: int, seconds: float) -> float:
+    """Requests answered per second, by so many connections at once."""
+    return (await timed_rate(port, request, connections=connections, seconds=seconds)).per_second

@@ -2,7 +2,7 @@
 
 Every round is printed as it ends, and at the end a table: each figure beside its goal.
 
-Usage: python -m tests.benchmarks.run [starts latency events readers idle replay poll]
+Usage: python -m tests.benchmarks.run [wire starts latency events readers idle replay poll]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from .load import Connection, connect, get, post, rate, server
+from .load import Connection, connect, get, post, rate, server, timed_rate
 
 ROUNDS = 3
 
@@ -53,6 +53,20 @@ def call(tool: str, **arguments: Any) -> bytes:
     return post("/mcp", json.dumps(body).encode(), "accept: application/json")
 
 
+def modern(tool: str, **arguments: Any) -> bytes:
+    """A call as hosts of protocol 2026-07-28 make it: routing headers, and the client's name and capabilities."""
+    prefix = "io.modelcontextprotocol"
+    meta = {
+        f"{prefix}/protocolVersion": "2026-07-28",
+        f"{prefix}/clientCapabilities": {},
+        f"{prefix}/clientInfo": {"name": "bench", "version": "1"},
+    }
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = ("mcp-protocol-version: 2026-07-28", "mcp-method: tools/call", f"mcp-name: {tool}")
+    return post("/mcp", json.dumps(body).encode(), "accept: application/json, text/event-stream", *headers)
+
+
 async def data(connection: Connection, tool: str, **arguments: Any) -> dict[str, Any]:
     reply = json.loads(await connection.send(call(tool, **arguments)))["result"]["structuredContent"]
     assert reply["status"] == "success", reply
@@ -67,6 +81,38 @@ async def ours(folder: Path, *more: str) -> AsyncIterator[tuple[int, psutil.Proc
         "-m", "mcp_server", "serve", "--app", "servers:server", "--port", "0", "--backend", backend, *more
     ) as s:
         yield s
+
+
+async def wire(folder: Path) -> Iterable[Figure]:
+    """Polls and durable starts on the wire of 2026-07-28, against the SDK's empty tool in the same round."""
+    ratios: dict[str, list[float]] = {"poll": [], "start, by a server that only answers": [], "start, and run": []}
+    answering = folder / "answering"
+    answering.mkdir()
+    with server("servers.py", "bare") as (bare_port, _bare):
+        async with (
+            ours(folder) as (port, _p),
+            ours(answering, "--no-worker") as (only, _o),
+            connect(port) as connection,
+        ):
+            task = await data(connection, "start_long_task", task_type="noop", wait_seconds=10)
+            start = modern("start_long_task", task_type="noop", wait_seconds=0)
+            measured = {
+                "poll": (port, modern("get_task_progress", operation_id=task["operation_id"])),
+                "start, by a server that only answers": (only, start),
+                "start, and run": (port, start),
+            }
+            for _ in range(ROUNDS):
+                empty = await timed_rate(bare_port, modern("empty"))
+                print(f"wire: the SDK's empty tool {empty}")
+                for what, (ours_port, request) in measured.items():
+                    rated = await timed_rate(ours_port, request)
+                    ratios[what].append(rated.per_second / empty.per_second)
+                    print(f"wire: {what} {rated}, ratio {ratios[what][-1]:.2f}")
+    goals = {"poll": 0.75, "start, by a server that only answers": 0.6, "start, and run": 0.4}
+    return [
+        at_least(goals[what], f"{what}, 2026-07-28, against the SDK's empty tool", median(found), "x")
+        for what, found in ratios.items()
+    ]
 
 
 async def starts(folder: Path) -> Iterable[Figure]:
@@ -246,7 +292,7 @@ def _multiply(path: Path, task_id: str, count: int) -> None:
             )
 
 
-ALL = (starts, latency, events, readers, idle, replay, poll)
+ALL = (wire, starts, latency, events, readers, idle, replay, poll)
 
 
 async def main() -> None:
