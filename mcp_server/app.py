@@ -287,6 +287,7 @@ class LongTaskServer(MCPServer[Any]):
             self.session_manager.app,
             security=security,
             max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes),
+            quick_tools=self._own_tools,
             event_store=event_store,
             retry_interval=retry_interval,
         )

@@ -2,13 +2,14 @@
 
 The SDK's session managers each speak one dialect: with sessions or without, answers as
 SSE or as JSON. This ASGI application owns one of each over the same server and gives a
-request to the one its headers ask for; a body is looked at only to tell a handshake
-(`initialize`) from a bare call. Everything else about MCP over HTTP is the SDK's.
+request to the one its headers ask for. A body is looked at for two things only: whether
+it is a handshake (`initialize`), and whether its answer can be preceded by anything.
+Everything else about MCP over HTTP is the SDK's.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -19,9 +20,9 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
-from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp.shared.inbound import MCP_NAME_HEADER, MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ..background import background_tasks
 
@@ -38,7 +39,12 @@ _JSON_SESSION = "json-"
 
 
 class MCPEndpoint:
-    """An ASGI application for one MCP server."""
+    """An ASGI application for one MCP server.
+
+    Args:
+        quick_tools: names of tools that answer at once, and in one piece, unless they are asked to wait or to
+            report progress.
+    """
 
     def __init__(
         self,
@@ -46,6 +52,7 @@ class MCPEndpoint:
         *,
         security: TransportSecuritySettings | None,
         max_body_bytes: int,
+        quick_tools: Collection[str] = (),
         event_store: EventStore | None = None,
         retry_interval: int | None = None,
     ) -> None:
@@ -65,6 +72,9 @@ class MCPEndpoint:
         self._managers: dict[tuple[bool, bool], StreamableHTTPSessionManager] = {}
         """By (stateless, json); there while it runs."""
         self._limited = RequestBodyLimitMiddleware(self._dispatch, max_body_bytes)
+        self._quick_tools = frozenset(quick_tools)
+        if server.get_tool_input_schema is not None:
+            server.get_tool_input_schema = _AnnotatedSchemas(server.get_tool_input_schema)
 
     @property
     def is_open(self) -> bool:
@@ -91,7 +101,11 @@ class MCPEndpoint:
             await anyio.sleep_forever()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._limited(scope, receive, send)
+        first = await receive()
+        replay = _replayed(first, receive)
+        # A body in one piece, as nearly every one is, is measured by the session manager itself.
+        whole = first["type"] == "http.request" and not first.get("more_body", False)
+        await (self._dispatch if whole else self._limited)(scope, replay, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, replay = await _peek(receive)
@@ -113,6 +127,11 @@ class MCPEndpoint:
                 send = _tagged(send)
             manager = self._managers[False, json]
         elif version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            if headers.get(MCP_NAME_HEADER.lower()) in self._quick_tools and not _may_be_held(body):
+                # Nothing can come before the answer, nor does it take long: without what a stream needs, a
+                # third of the request's cost is saved.
+                await self._managers[True, True].handle_request(scope, replay, send)
+                return
             manager = self._managers[True, wants_json]
         else:
             opens_session = _is_initialize(body)
@@ -150,13 +169,42 @@ def _set(scope: Scope, name: bytes, value: bytes) -> None:
 async def _peek(receive: Receive) -> tuple[bytes | None, Receive]:
     """The whole body (it has been limited and collected already; None: there is no whole), and a `receive` to match."""
     first = await receive()
+    is_whole = first["type"] == "http.request" and not first.get("more_body", False)
+    return first.get("body", b"") if is_whole else None, _replayed(first, receive)
+
+
+def _replayed(first: Message, receive: Receive) -> Receive:
+    """`receive` as it was before its first message was taken."""
     pending = [first]
 
     async def replay() -> Message:
         return pending.pop() if pending else await receive()
 
-    is_whole = first["type"] == "http.request" and not first.get("more_body", False)
-    return first.get("body", b"") if is_whole else None, replay
+    return replay
+
+
+def _may_be_held(body: bytes) -> bool:
+    """Whether a call asks for progress notifications or to wait. A mention elsewhere in it costs nothing but speed."""
+    return b'"progressToken"' in body or b'"wait_seconds"' in body
+
+
+class _AnnotatedSchemas:
+    """The SDK's look-up of a tool's input schema for the check of `Mcp-Param-*` headers.
+
+    Schemas that name no such header are left out: the SDK walks the whole schema on each call otherwise.
+    """
+
+    def __init__(self, lookup: Callable[[str], Mapping[str, Any] | None]) -> None:
+        self._lookup = lookup
+        self._seen: dict[str, tuple[Mapping[str, Any], bool]] = {}
+
+    def __call__(self, name: str) -> Mapping[str, Any] | None:
+        if (schema := self._lookup(name)) is None:
+            return None
+        known = self._seen.get(name)
+        if known is None or known[0] is not schema:
+            known = self._seen[name] = (schema, b'"x-mcp-header"' in to_json(schema))
+        return schema if known[1] else None
 
 
 def _is_initialize(body: bytes) -> bool:

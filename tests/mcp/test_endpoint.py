@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from mcp import Client
+from mcp_types import HEADER_MISMATCH
+from pydantic import Field
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.mcp.conftest import Served
-from tests.mcp.speaking import Modern
+from tests.mcp.speaking import Modern, Refused
 from tests.mcp.task_types import add_task_types
 from tests.server.servers import calling, make_server, serve
 
@@ -182,3 +184,22 @@ async def test_the_modern_protocol_is_spoken_beside_the_others(served: Served) -
     listed = await served.modern.request("tools/list", {})
     assert {tool["name"] for tool in listed["tools"]} >= OUR_TOOLS
     assert listed["resultType"] == "complete"
+
+
+async def test_a_parameter_that_travels_in_a_header_is_compared_with_it(tmp_path: Path) -> None:
+    """A tool whose schema names a header has it checked on each call; tools that name none are spared the search."""
+    server = make_server(tmp_path)
+
+    @server.tool()
+    async def place(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+        return region
+
+    async with serve(server.http_app()) as bare:
+        caller = Modern(bare.http)
+        params = {"name": "place", "arguments": {"region": "eu"}}
+        headers = caller.headers("tools/call", params)
+        with pytest.raises(Refused) as refused:
+            await caller.request("tools/call", params, headers={**headers, "Mcp-Param-Region": "us"})
+        assert (refused.value.status, refused.value.code) == (400, HEADER_MISMATCH)
+        same = await caller.request("tools/call", params, headers={**headers, "Mcp-Param-Region": "eu"})
+        assert same["content"][0]["text"] == "eu"
