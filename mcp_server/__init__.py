@@ -10,6 +10,7 @@ The house, in the order to read it:
     engine.py    all rules, once: start, cancel, answer, retry, list, execute
     app.py       `LongTaskServer` puts the parts together; hosting.py runs it under uvicorn
 
+    access/      who may do what: the principal of a request
     work/        one attempt of one task, from the claim to its last event
     backends/    where tasks are kept: sqlite/, redis/
     mcp/         tools, the tasks extension, the endpoint for every kind of client

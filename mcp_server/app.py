@@ -22,12 +22,13 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .access.principal import Principal
 from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
 from .errors import ConfigurationError, Unavailable
 from .mcp.auth import hosts_and_origins, requiring_auth, shared_secret
-from .mcp.caller import owner_of
+from .mcp.caller import principal_of
 from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
 from .mcp.paging import RESULT_URI, result_reader
@@ -291,8 +292,8 @@ class LongTaskServer(MCPServer[Any]):
             event_store=event_store,
             retry_interval=retry_interval,
         )
-        self._feeds = Feeds(self.engine, settings.heartbeat)
-        guarded = [Route("/mcp", endpoint=endpoint), *progress_routes(self.engine, self._feeds, owner=_owner)]
+        self._feeds = Feeds(settings.heartbeat)
+        guarded = [Route("/mcp", endpoint=endpoint), *progress_routes(self.engine, self._feeds, principal=_principal)]
         for route in guarded:
             route.app = requiring_auth(route.app, self.settings.auth)
         return Starlette(
@@ -357,8 +358,8 @@ class LongTaskServer(MCPServer[Any]):
         }
 
 
-def _owner(request: Request) -> str:
-    return owner_of(request.scope.get("user"))
+def _principal(request: Request) -> Principal:
+    return principal_of(request.scope.get("user"))
 
 
 class _OnlyWhileOpen:

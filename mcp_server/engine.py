@@ -2,7 +2,8 @@
 
 The engine turns callers' requests into events and claims into executions. Every
 transport is a view of it; it knows none of them, and of the backend only the seam.
-Callers are named by an `owner` string; a task that is not theirs does not exist for them.
+Callers are principals; a task of another owner does not exist for them. Only a `Log`, which
+`Engine.open` gives to those who may see the task, can be read.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import anyio
 
-from .backend import Backend, Limits, Page
+from .access.principal import Principal
+from .backend import Backend, Fleet, Limits, Page
 from .background import background_tasks
 from .errors import (
     Conflict,
@@ -32,6 +34,7 @@ from .errors import (
     shown,
 )
 from .jsonable import clean, storable
+from .log import Log
 from .questions import check_response
 from .registry import Policy, Registry
 from .settings import Settings
@@ -83,7 +86,7 @@ class Engine:
         task_type: str,
         arguments: Mapping[str, Any] | None = None,
         *,
-        owner: str = "",
+        principal: Principal,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         priority: int = 0,
@@ -94,6 +97,7 @@ class Engine:
 
         Args:
             arguments: what the type's schema asks for; validated here and again where it runs.
+            principal: the task becomes its owner's.
             metadata: anything JSON-clean the caller wants back with the task.
             idempotency_key: the same key from the same owner with the same type and
                 arguments gives the first task, for as long as that one is kept.
@@ -116,7 +120,7 @@ class Engine:
         fresh = Task(
             id=uuid.uuid4().hex,
             type=task_type,
-            owner=owner,
+            owner=principal.owner,
             arguments=arguments,
             metadata=metadata,
             created_at=now,
@@ -133,18 +137,13 @@ class Engine:
             )
         return task
 
-    async def get(self, task_id: str, *, owner: str = "") -> Task:
+    async def get(self, task_id: str, *, principal: Principal) -> Task:
         """The task as it is now. Raises NotFound, Unavailable."""
-        if not 0 < len(task_id) <= 200:
-            raise NotFound(task_id)
-        task = await self.backend.load(task_id)
-        if task is None or task.owner != owner or _is_forgotten(task):
-            raise NotFound(task_id)
-        return task
+        return await self._seen_by(principal.owner, task_id)
 
-    async def read(self, task_id: str, after: int, limit: int) -> Sequence[Event]:
-        """Events after a cursor, as `Backend.read`; the caller has already been let in by `get`."""
-        return await self.backend.read(task_id, after, limit)
+    async def open(self, task_id: str, *, principal: Principal) -> Log:
+        """The log of a task, to be read and followed. Raises NotFound, Unavailable."""
+        return Log(self.backend, await self._seen_by(principal.owner, task_id))
 
     async def queue_position(self, task: Task) -> int | None:
         """How many tasks will be claimed before this one; None unless it is queued."""
@@ -159,19 +158,19 @@ class Engine:
             while not task.is_over and not (task.input_requests and not any_event):
                 seen = task.last_event_id
                 await self.backend.wait(task.id, seen)
-                task = await self.get(task.id, owner=task.owner)
+                task = await self._seen_by(task.owner, task.id)
                 if any_event and task.last_event_id > seen:
                     break
         return task
 
-    async def cancel(self, task_id: str, reason: str | None = None, *, owner: str = "") -> Task:
+    async def cancel(self, task_id: str, reason: str | None = None, *, principal: Principal) -> Task:
         """Ask the task to stop. Returns at once: a queued task is over then, a running one soon.
 
         Harmless when it is over or was asked before. Raises NotFound, InvalidArgument.
         """
         _check_text("reason", reason or None, 2000)
         while True:
-            task = await self.get(task_id, owner=owner)
+            task = await self.get(task_id, principal=principal)
             if task.is_over or task.cancel_requested:
                 return task
             after, first = advance(task, Kind.CANCEL_REQUESTED, at=time.time(), reason=reason)
@@ -187,7 +186,9 @@ class Engine:
                 continue
             return after
 
-    async def answer(self, task_id: str, responses: Mapping[str, Any], *, owner: str = "") -> tuple[Task, list[str]]:
+    async def answer(
+        self, task_id: str, responses: Mapping[str, Any], *, principal: Principal
+    ) -> tuple[Task, list[str]]:
         """Answer open questions; the task, and the keys that were open. Others are ignored.
 
         Raises:
@@ -195,7 +196,7 @@ class Engine:
         """
         responses = self._as_json("responses", responses)
         while True:
-            task = await self.get(task_id, owner=owner)
+            task = await self.get(task_id, principal=principal)
             known = {key: value for key, value in responses.items() if key in task.input_requests}
             if not known:
                 return task, []
@@ -208,13 +209,13 @@ class Engine:
                 continue
             return after, sorted(known)
 
-    async def retry(self, task_id: str, *, owner: str = "") -> Task:
+    async def retry(self, task_id: str, *, principal: Principal) -> Task:
         """A new task like a failed or cancelled one, which starts from its last checkpoint.
 
         Raises:
             NotRetryable: the task is not over, or completed.
         """
-        old = await self.get(task_id, owner=owner)
+        old = await self.get(task_id, principal=principal)
         if old.status not in (Status.FAILED, Status.CANCELLED):
             raise NotRetryable(f"Only failed and cancelled tasks can be retried; this one is {old.status}")
         self.registry.get(old.type)
@@ -223,7 +224,7 @@ class Engine:
         fresh = Task(
             id=uuid.uuid4().hex,
             type=old.type,
-            owner=owner,
+            owner=principal.owner,
             arguments=old.arguments,
             metadata=old.metadata,
             created_at=now,
@@ -238,10 +239,10 @@ class Engine:
         return await self._create(fresh)
 
     async def list(
-        self, *, owner: str = "", status: str | None = None, task_type: str | None = None, limit: int = 20,
+        self, *, principal: Principal, status: str | None = None, task_type: str | None = None, limit: int = 20,
         cursor: str | None = None,
     ) -> Page:  # fmt: skip
-        """The owner's tasks, newest first.
+        """The principal's tasks, newest first.
 
         Raises:
             InvalidStatus, UnknownTaskType, InvalidArgument
@@ -255,10 +256,20 @@ class Engine:
             raise _invalid("limit", "must be from 1 to 100", "1 to 100", limit)
         wanted = None if status is None else Status(status)
         try:
-            page = await self.backend.list(owner=owner, status=wanted, task_type=task_type, limit=limit, cursor=cursor)
+            page = await self.backend.list(
+                owner=principal.owner, status=wanted, task_type=task_type, limit=limit, cursor=cursor
+            )
         except ValueError:
             raise _invalid("cursor", "is not a cursor this server gave", "next_cursor", cursor) from None
         return replace(page, tasks=[task for task in page.tasks if not _is_forgotten(task)])
+
+    async def counts(self) -> Mapping[Status, int]:
+        """The number of tasks in each status, of all owners. Raises Unavailable."""
+        return await self.backend.counts()
+
+    async def fleet(self) -> Fleet:
+        """The processes that work, and the queue. Raises Unavailable."""
+        return await self.backend.fleet()
 
     # What the backend hands out.
 
@@ -305,6 +316,14 @@ class Engine:
         return None
 
     # Within.
+
+    async def _seen_by(self, owner: str, task_id: str) -> Task:
+        if not 0 < len(task_id) <= 200:
+            raise NotFound(task_id)
+        task = await self.backend.load(task_id)
+        if task is None or task.owner != owner or _is_forgotten(task):
+            raise NotFound(task_id)
+        return task
 
     async def _create(self, fresh: Task, not_before: float = 0.0) -> Task:
         task, event = advance(fresh, Kind.QUEUED, at=fresh.created_at, not_before=not_before)

@@ -19,9 +19,9 @@ MAX_LINES = 400
 
 LAYERS: list[set[str]] = [
     {"task", "errors", "background"},
-    {"questions", "settings", "backend", "jsonable"},
+    {"questions", "settings", "backend", "jsonable", "access"},
     {"context"},
-    {"registry", "backends", "views"},
+    {"registry", "backends", "views", "log"},
     {"work"},
     {"engine"},
     {"mcp", "web"},

@@ -17,7 +17,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "owner_of", "request_of"]
+from ..access.principal import ANONYMOUS, Principal
+
+__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "principal_of", "request_of"]
 
 TASKS = "io.modelcontextprotocol/tasks"
 """The identifier of the tasks extension."""
@@ -30,7 +32,7 @@ class Caller:
     """One request's sender.
 
     Args:
-        owner: whose tasks they see; "" where nobody has to authenticate, as over stdio.
+        principal: the authenticated sender, as the engine knows it.
         name: what the client calls itself (`clientInfo.name`); None for a bare request.
         modern: the request is of protocol 2026-07-28 or later.
         declares_tasks: it said that it understands a task as an answer.
@@ -40,7 +42,7 @@ class Caller:
         root: what goes before the paths of our HTTP application; None when it did not come over HTTP.
     """
 
-    owner: str
+    principal: Principal
     name: str | None
     modern: bool
     declares_tasks: bool
@@ -58,7 +60,7 @@ class Caller:
         extensions = (capabilities.extensions if capabilities else None) or {}
         elicitation = capabilities.elicitation if capabilities else None
         return cls(
-            owner="" if request.request is None else owner_of(request.request.scope.get("user")),
+            principal=ANONYMOUS if request.request is None else principal_of(request.request.scope.get("user")),
             name=params.client_info.name if params else None,
             modern=modern,
             # A declaration in an `initialize` handshake is none: the extension belongs to the modern protocol.
@@ -75,13 +77,13 @@ class Caller:
         return self.name is None
 
 
-def owner_of(user: object) -> str:
-    """The owner behind an HTTP request's `scope["user"]`; "" when nobody had to authenticate."""
+def principal_of(user: object) -> Principal:
+    """The principal behind an HTTP request's `scope["user"]`; anonymous when nobody had to authenticate."""
     if not isinstance(user, AuthenticatedUser):
-        return ""
+        return ANONYMOUS
     client, issuer, subject = principal_components(user.access_token)
     # With a subject, every client that person uses sees the same tasks.
-    return f"{issuer or ''}|{subject}" if subject else f"client|{client}"
+    return Principal(f"{issuer or ''}|{subject}" if subject else f"client|{client}")
 
 
 def request_of(ctx: AnyContext) -> ServerRequestContext[Any, Any]:

@@ -56,7 +56,7 @@ class DirectCalls:
         if task_id is None:
             return None
         try:
-            task, _ = await self._engine.answer(task_id, responses, owner=caller.owner)
+            task, _ = await self._engine.answer(task_id, responses, principal=caller.principal)
         except NotFound:
             return None  # it has expired meanwhile; the call begins again
         return task
@@ -81,7 +81,7 @@ class DirectCalls:
             return ask(task.input_requests, operation_id=task.id)
         if not self._handles:
             # Nobody knows its id, so nobody else can answer it either.
-            await self._engine.cancel(task.id, "The caller cannot be asked", owner=caller.owner)
+            await self._engine.cancel(task.id, "The caller cannot be asked", principal=caller.principal)
             raise missing_capability("a way to ask the user", {"elicitation": {}})
         return success(task_type.name, await self._snapshots.started(task, caller, applied))
 

@@ -135,7 +135,7 @@ class TasksExtension(Extension):
         task = await self._engine.start(
             task_type.name,
             params.arguments,
-            owner=caller.owner,
+            principal=caller.principal,
             idempotency_key=given_key if isinstance(given_key, str) else this_round.start_key,
             answers=this_round.answers,
         )
@@ -148,19 +148,19 @@ class TasksExtension(Extension):
     async def _get(self, ctx: Request, params: _TaskParams) -> HandlerResult:
         caller = _admitted(ctx, params)
         with _refusals():
-            task = await self._engine.get(params.task_id, owner=caller.owner)
+            task = await self._engine.get(params.task_id, principal=caller.principal)
             return {"resultType": "complete", **await self._shown(task, caller)}
 
     async def _update(self, ctx: Request, params: _UpdateParams) -> HandlerResult:
         caller = _admitted(ctx, params)
         with _refusals():
-            await self._engine.answer(params.task_id, params.input_responses, owner=caller.owner)
+            await self._engine.answer(params.task_id, params.input_responses, principal=caller.principal)
         return {"resultType": "complete"}
 
     async def _cancel(self, ctx: Request, params: _TaskParams) -> HandlerResult:
         caller = _admitted(ctx, params)
         with _refusals():
-            await self._engine.cancel(params.task_id, owner=caller.owner)
+            await self._engine.cancel(params.task_id, principal=caller.principal)
         return {"resultType": "complete"}
 
     async def _shown(self, task: Task, caller: Caller) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from client_sdk import wire
 from ..engine import Engine
 from ..errors import CallerError, InvalidArgument
 from ..jsonable import to_text
+from ..log import Log
 from ..task import Event, Status, Task
 from ..views import first_lost, frames, gap, snapshot
 from .advice import next_of_several, next_page
@@ -68,14 +69,15 @@ class FollowingTools:
         when the task ends or asks something; with `since` as well, as soon as anything new happened.
         """
         caller = Caller.of(ctx)
-        task = await self._engine.get(operation_id, owner=caller.owner)
+        log = await self._engine.open(operation_id, principal=caller.principal)
+        task = log.task
         applied = self._waiter.applied(caller, wait_seconds, "follow")
         if since is None or since >= task.last_event_id:
             task = await self._waiter.hold(ctx, task, applied, any_event=since is not None)
         reply = wire.ProgressReply(**await self._snapshots.advised(task, caller, applied))
         if since is not None:
             budget = None if caller.is_bare else self._engine.settings.result_budget
-            found = await self._read(task, since, budget)
+            found = await _events_after(log, since, budget)
             reply.events = _as_stream_events(task, found, since)
             if found and found[-1].number < task.last_event_id:
                 number = found[-1].number
@@ -102,7 +104,7 @@ class FollowingTools:
         """
         caller = Caller.of(ctx)
         applied = self._waiter.applied(caller, wait_seconds, "follow")
-        task = await self._engine.get(operation_id, owner=caller.owner)
+        task = await self._engine.get(operation_id, principal=caller.principal)
         task = await self._waiter.hold(ctx, task, applied)
         if task.status in (Status.FAILED, Status.CANCELLED):
             raise task_error(task)
@@ -136,7 +138,7 @@ class FollowingTools:
         """Wait for several tasks at once. A task that asks something ends the wait as one that is over does."""
         caller = Caller.of(ctx)
         ids = list(dict.fromkeys(operation_ids))
-        tasks = [await self._engine.get(task_id, owner=caller.owner) for task_id in ids]
+        tasks = [await self._engine.get(task_id, principal=caller.principal) for task_id in ids]
         applied = self._waiter.applied(caller, wait_seconds, "follow")
         tasks = await self._waiter.until_several(ctx, tasks, applied, first=mode != "all")
         over = [task.id for task in tasks if task.is_over]
@@ -166,7 +168,7 @@ class FollowingTools:
     ) -> wire.AnswerReply:
         """Answer a question that a task asks (status input_required). The task then goes on by itself."""
         caller = Caller.of(ctx)
-        task = await self._engine.get(operation_id, owner=caller.owner)
+        task = await self._engine.get(operation_id, principal=caller.principal)
         if key not in task.input_requests and key not in task.answers:
             known = ", ".join(task.input_requests) or "none are open"
             got = key if len(key) <= 100 else key[:97] + "..."
@@ -177,7 +179,7 @@ class FollowingTools:
         answered: list[str] = []
         if key in task.input_requests:
             full = as_response(task.input_requests[key], response)
-            task, answered = await self._engine.answer(task.id, {key: full}, owner=caller.owner)
+            task, answered = await self._engine.answer(task.id, {key: full}, principal=caller.principal)
         return wire.AnswerReply(**await self._snapshots.advised(task, caller), answered=bool(answered))
 
     async def _not_ready(self, task: Task, caller: Caller, applied: Applied) -> Any:
@@ -187,17 +189,14 @@ class FollowingTools:
         error = NotReady(f"The task is {status} ({task.progress:.0f} %); it has no result yet", next=shown["next"])
         return failure("get_task_result", error, data=data, is_error=False)
 
-    async def _read(self, task: Task, since: int, budget: int | None) -> list[Event]:
-        """The events after a number that fit one answer: with a budget at least one, and then so many characters."""
-        if since >= task.last_event_id:
-            return []
-        found = await self._engine.read(task.id, since, EVENTS_PER_REPLY)
-        if budget is None:
-            return list(found)
-        lengths = accumulate(len(to_text(event.data)) for event in found)
-        return [
-            event for n, (event, length) in enumerate(zip(found, lengths, strict=True)) if n == 0 or length <= budget
-        ]
+
+async def _events_after(log: Log, since: int, budget: int | None) -> list[Event]:
+    """The events after a number that fit one answer: with a budget at least one, and then so many characters."""
+    found = await log.read(since, EVENTS_PER_REPLY)
+    if budget is None:
+        return list(found)
+    lengths = accumulate(len(to_text(event.data)) for event in found)
+    return [event for n, (event, length) in enumerate(zip(found, lengths, strict=True)) if n == 0 or length <= budget]
 
 
 def _as_stream_events(task: Task, found: Sequence[Event], since: int) -> list[wire.StreamEvent]:

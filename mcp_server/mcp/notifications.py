@@ -21,6 +21,7 @@ from mcp_types import INVALID_PARAMS, Notification, SubscriptionFilter, Subscrip
 
 from ..engine import Engine
 from ..errors import NotFound, Unavailable
+from ..log import Log
 from ..task import Task
 from .caller import Caller, missing_extension
 
@@ -61,19 +62,19 @@ class TaskPushes:
         caller = Caller.of(ctx)
         if not caller.declares_tasks:
             raise missing_extension()
-        tasks = await self._known(_task_ids(wanted["taskIds"]), caller)
-        return await self._serve(ctx, call_next, caller, tasks, only_tasks=set(wanted) == {"taskIds"})
+        logs = await self._known(_task_ids(wanted["taskIds"]), caller)
+        return await self._serve(ctx, call_next, caller, logs, only_tasks=set(wanted) == {"taskIds"})
 
     async def _serve(
         self,
         ctx: ServerRequestContext[Any, Any],
         call_next: CallNext,
         caller: Caller,
-        tasks: list[Task],
+        logs: list[Log],
         *,
         only_tasks: bool,
     ) -> HandlerResult:
-        session = _AcknowledgingSession(ctx.session, [task.id for task in tasks])
+        session = _AcknowledgingSession(ctx.session, [log.task.id for log in logs])
         meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         result: HandlerResult = {"_meta": meta, "resultType": "complete"}
         async with anyio.create_task_group() as stream:
@@ -86,8 +87,8 @@ class TaskPushes:
             async def pushes() -> None:
                 await session.acknowledged.wait()
                 async with anyio.create_task_group() as each:
-                    for task in tasks:
-                        each.start_soon(self._follow, ctx, caller, task, meta)
+                    for log in logs:
+                        each.start_soon(self._follow, ctx, caller, log, meta)
                 if only_tasks:
                     # Nothing more can come: the stream ends by answering the request.
                     stream.cancel_scope.cancel()
@@ -97,8 +98,9 @@ class TaskPushes:
         return result
 
     async def _follow(
-        self, ctx: ServerRequestContext[Any, Any], caller: Caller, task: Task, meta: Mapping[str, Any]
+        self, ctx: ServerRequestContext[Any, Any], caller: Caller, log: Log, meta: Mapping[str, Any]
     ) -> None:
+        task = log.task
         while True:
             shown = await self._show(task, caller)
             shown["_meta"] = {**shown["_meta"], **meta}
@@ -108,20 +110,20 @@ class TaskPushes:
             seen = task.last_event_id
             await anyio.sleep(PAUSE)
             while task.last_event_id <= seen:
-                await self._engine.backend.wait(task.id, seen)
+                await log.wait(seen)
                 try:
-                    task = await self._engine.get(task.id, owner=caller.owner)
+                    task = await self._engine.get(task.id, principal=caller.principal)
                 except Unavailable:
                     await anyio.sleep(1.0)
                 except NotFound:
                     return
 
-    async def _known(self, ids: list[str], caller: Caller) -> list[Task]:
-        """The tasks that the caller may follow; the acknowledgement leaves the others out."""
-        found: list[Task] = []
+    async def _known(self, ids: list[str], caller: Caller) -> list[Log]:
+        """The logs of the tasks that the caller may follow; the acknowledgement leaves the others out."""
+        found: list[Log] = []
         for task_id in ids:
             try:
-                found.append(await self._engine.get(task_id, owner=caller.owner))
+                found.append(await self._engine.open(task_id, principal=caller.principal))
             except NotFound:
                 continue
         return found

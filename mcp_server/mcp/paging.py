@@ -47,7 +47,7 @@ def result_reader(engine: Engine) -> Any:
     async def result(operation_id: str, ctx: Context) -> str:
         """The whole result of a completed task: its text, or its JSON."""
         try:
-            task = await engine.get(operation_id, owner=Caller.of(ctx).owner)
+            task = await engine.get(operation_id, principal=Caller.of(ctx).principal)
         except NotFound as error:
             raise ResourceNotFoundError(error.message) from None
         if task.status is not Status.COMPLETED:

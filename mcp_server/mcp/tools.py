@@ -79,7 +79,7 @@ class LongTaskTools:
         task = await self._engine.start(
             task_type,
             merged,
-            owner=caller.owner,
+            principal=caller.principal,
             metadata=metadata,
             idempotency_key=idempotency_key,
             priority=priority or 0,
@@ -97,8 +97,8 @@ class LongTaskTools:
     ) -> wire.CancelReply:
         """Stop a task. Harmless when repeated or when it is over; `outcome` says which."""
         caller = Caller.of(ctx)
-        before = await self._engine.get(operation_id, owner=caller.owner)
-        task = await self._engine.cancel(operation_id, reason, owner=caller.owner)
+        before = await self._engine.get(operation_id, principal=caller.principal)
+        task = await self._engine.cancel(operation_id, reason, principal=caller.principal)
         if before.is_over:
             cancelled = before.status is Status.CANCELLED
             outcome = wire.CancelOutcome.ALREADY_CANCELLED if cancelled else wire.CancelOutcome.ALREADY_OVER
@@ -121,7 +121,7 @@ class LongTaskTools:
         caller = Caller.of(ctx)
         wanted = DEFAULT_LIMIT if limit is None else limit
         page = await self._engine.list(
-            owner=caller.owner, status=status, task_type=task_type, limit=wanted, cursor=cursor
+            principal=caller.principal, status=status, task_type=task_type, limit=wanted, cursor=cursor
         )
         share = max(1, len(page.tasks))
         operations = [wire.Snapshot(**await self._snapshots.one(task, caller, share=share)) for task in page.tasks]
@@ -141,7 +141,7 @@ class LongTaskTools:
     async def retry_task(self, ctx: Context, operation_id: OperationId) -> wire.StartReply:
         """Start a failed or cancelled task again, as a new task that goes on from its last checkpoint."""
         caller = Caller.of(ctx)
-        task = await self._engine.retry(operation_id, owner=caller.owner)
+        task = await self._engine.retry(operation_id, principal=caller.principal)
         return await self._snapshots.started(task, caller, None)
 
     def _merged(self, task_type: str, arguments: dict[str, Any] | None, **shorthand: Any) -> dict[str, Any]:

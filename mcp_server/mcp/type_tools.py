@@ -19,6 +19,7 @@ from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from ..access.principal import ANONYMOUS
 from ..engine import Engine
 from ..jsonable import clean
 from ..registry import TaskType
@@ -45,7 +46,7 @@ def _function(engine: Engine, task_type: TaskType) -> Callable[..., Any]:
     async def call(**arguments: Any) -> CallToolResult:
         arguments.pop(CONTEXT, None)
         given = clean(arguments, "arguments", engine.settings.max_argument_bytes)
-        task = await engine.wait(await engine.start(task_type.name, given), math.inf)
+        task = await engine.wait(await engine.start(task_type.name, given, principal=ANONYMOUS), math.inf)
         if (error := protocol_error(task)) is not None:
             raise error
         return tool_result(task, task_type.output_schema)

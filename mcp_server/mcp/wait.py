@@ -177,7 +177,7 @@ class Waiter:
                         waiting.start_soon(follow, task)
                     if caller.has_token:
                         waiting.start_soon(tell)
-        return [await self._engine.get(task.id, owner=caller.owner) for task in tasks]
+        return [await self._engine.get(task.id, principal=caller.principal) for task in tasks]
 
     async def _ask(self, request: ServerRequestContext[Any, Any], task: Task, key: str) -> Task:
         """Put one question to the client's user, and record the answer. The task's own clock stands still meanwhile."""
@@ -185,6 +185,7 @@ class Waiter:
             return task
         self._being_asked.add((task.id, key))
         try:
+            principal = Caller.of(request).principal
             params = task.input_requests[key]["params"]
             with anyio.move_on_after(self._engine.settings.max_wait):
                 answer = await request.session.elicit_form(
@@ -192,7 +193,7 @@ class Waiter:
                 )
                 if answer.action != "cancel":  # dismissed is not answered: somebody else may
                     response = answer.model_dump(mode="json", include={"action", "content"}, exclude_none=True)
-                    task, _ = await self._engine.answer(task.id, {key: response}, owner=task.owner)
+                    task, _ = await self._engine.answer(task.id, {key: response}, principal=principal)
         except (MCPError, ValidationError, InvalidArgument):
             return task  # the question stays open for `respond_to_task`
         finally:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import anyio
 from sse_starlette.sse import AppStatus
 
-from ..backend import Backend
 from ..background import background_tasks
-from ..engine import Engine
 from ..errors import Unavailable
-from ..task import TERMINAL, Event, Kind, Task
+from ..log import Log
+from ..task import TERMINAL, Event, Kind
 from ..views import first_lost, frames, gap, sse
 
 __all__ = ["Feeds"]
@@ -47,11 +46,11 @@ class Segment:
 
 
 class _Feed:
-    def __init__(self, task: Task, backend: Backend) -> None:
+    def __init__(self, log: Log) -> None:
         self.readers = 0
-        self.last = task.last_event_id
+        self.last = log.task.last_event_id
         """The newest number known to be in the log."""
-        self._task, self._backend = task, backend
+        self._log = log
         self._held: dict[int, Segment] = {}
         self._held_bytes = 0
         self._is_gone = False
@@ -80,7 +79,7 @@ class _Feed:
     async def _wait_for_all(self) -> None:
         self._someone_waits = True
         try:
-            await self._backend.wait(self._task.id, self.last)
+            await self._log.wait(self.last)
             segment = await self._read(self.last, PAGE)
             if segment is None:
                 self._is_gone = True
@@ -95,7 +94,7 @@ class _Feed:
 
     async def _be_patient(self, error: Unavailable) -> None:
         # The stream stays open: its readers see silence and heartbeats, not a false end.
-        logger.warning("stream of task %s: %s", self._task.id, error)
+        logger.warning("stream of task %s: %s", self._log.task.id, error)
         await anyio.sleep(RETRY)
 
     async def _wait_with_the_others(self) -> None:
@@ -121,18 +120,18 @@ class _Feed:
             turn.set()
 
     async def _read(self, cursor: int, limit: int) -> Segment | None:
-        events = await self._backend.read(self._task.id, cursor, limit)
+        events = await self._log.read(cursor, limit)
         if not events:
-            return None if await self._backend.load(self._task.id) is None else Segment(cursor, cursor, b"", False)
+            return Segment(cursor, cursor, b"", False) if await self._log.refresh() else None
         lost = events[0].number != cursor + 1
-        if lost or (self._task.started_at is None and any(event.kind is Kind.STARTED for event in events)):
-            self._task = await self._backend.load(self._task.id) or self._task
+        if lost or (self._log.task.started_at is None and any(event.kind is Kind.STARTED for event in events)):
+            await self._log.refresh()
         return self._encode(cursor, events)
 
     def _encode(self, cursor: int, events: Sequence[Event]) -> Segment:
-        data = b"".join(map(sse, frames(self._task, events)))
+        data = b"".join(map(sse, frames(self._log.task, events)))
         if events[0].number != cursor + 1:
-            data = sse(gap(self._task)) + data
+            data = sse(gap(self._log.task)) + data
         return Segment(cursor, events[-1].number, data, events[-1].data["status"] in TERMINAL)
 
     def _hold(self, segment: Segment) -> None:
@@ -148,8 +147,8 @@ class _Feed:
 class Feeds:
     """The feeds of one process, by task; each lives while it has readers."""
 
-    def __init__(self, engine: Engine, heartbeat: float) -> None:
-        self._engine, self._heartbeat = engine, heartbeat
+    def __init__(self, heartbeat: float) -> None:
+        self._heartbeat = heartbeat
         self._feeds: dict[str, _Feed] = {}
         self._waits: set[anyio.CancelScope] = set()
         self._is_closed = False
@@ -177,8 +176,9 @@ class Feeds:
         for wait in self._waits:
             wait.cancel()
 
-    async def stream(self, task: Task, cursor: int, head: bytes = b"") -> AsyncGenerator[bytes, None]:
+    async def stream(self, log: Log, cursor: int, head: bytes = b"") -> AsyncGenerator[bytes, None]:
         """The task's events after the cursor as text/event-stream, to its terminal event."""
+        task = log.task
         if first_lost(task, cursor):
             head += sse(gap(task))
             # The end is news to whoever is ahead of it.
@@ -186,7 +186,7 @@ class Feeds:
             cursor = max(cursor, task.first_event_id - 1)
         if head:
             yield head
-        with self._reading(task) as feed:
+        with self._reading(log) as feed:
             while not self._is_closed:
                 segment: Segment | None = None
                 with anyio.move_on_after(self._heartbeat) as wait:
@@ -207,10 +207,11 @@ class Feeds:
                         return
 
     @contextmanager
-    def _reading(self, task: Task) -> Iterator[_Feed]:
-        feed = self._feeds.get(task.id)
+    def _reading(self, log: Log) -> Iterator[_Feed]:
+        task_id = log.task.id
+        feed = self._feeds.get(task_id)
         if feed is None:
-            feed = self._feeds[task.id] = _Feed(task, self._engine.backend)
+            feed = self._feeds[task_id] = _Feed(log)
         feed.readers += 1
         self.readers += 1
         try:
@@ -219,4 +220,4 @@ class Feeds:
             feed.readers -= 1
             self.readers -= 1
             if not feed.readers:
-                del self._feeds[task.id]
+                del self._feeds[task_id]

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from client_sdk import wire
 
+from ..access.principal import Principal
 from ..engine import Engine
 from ..errors import CallerError, Internal, InvalidArgument, LimitExceeded, NotFound, TryLater, Unavailable
 from ..task import Status
@@ -38,16 +39,17 @@ STATUS_CODES: tuple[tuple[type[CallerError], int], ...] = (
     (CallerError, 400),
 )
 
-Owner = Callable[[Request], str]
+Sender = Callable[[Request], Principal]
 Capabilities = Callable[[], Awaitable[Mapping[str, int]]]
 
 
-def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route]:
-    """The stream and the snapshot of one engine's tasks; `owner` names the authenticated caller of a request."""
+def progress_routes(engine: Engine, feeds: Feeds, *, principal: Sender) -> list[Route]:
+    """The stream and the snapshot of one engine's tasks; `principal` gives the sender of a request."""
     settings = engine.settings
 
     async def stream(request: Request) -> Response:
-        task = await engine.get(request.path_params["operation_id"], owner=owner(request))
+        log = await engine.open(request.path_params["operation_id"], principal=principal(request))
+        task = log.task
         cursor, head = _cursor(request), RETRY
         if request.query_params.get("from") == "now":
             cursor, head = task.last_event_id, RETRY + sse(present(task))
@@ -59,7 +61,7 @@ def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route
         if feeds.readers >= settings.max_streams:
             raise LimitExceeded(f"{feeds.readers} streams are open already", retry_after_seconds=5)
         return EventSourceResponse(
-            feeds.stream(task, cursor, head),
+            feeds.stream(log, cursor, head),
             headers={"Cache-Control": "no-cache"},
             ping=0,  # the stream has a heartbeat of its own, after silence only
             shutdown_event=feeds.stopping,
@@ -67,7 +69,7 @@ def progress_routes(engine: Engine, feeds: Feeds, *, owner: Owner) -> list[Route
         )
 
     async def show(request: Request) -> Response:
-        task = await engine.get(request.path_params["operation_id"], owner=owner(request))
+        task = await engine.get(request.path_params["operation_id"], principal=principal(request))
         position = await engine.queue_position(task)
         return Response(snapshot(task, queue_position=position).model_dump_json(), media_type="application/json")
 
@@ -88,8 +90,8 @@ def health_route(engine: Engine, *, version: str, capabilities: Capabilities, id
     async def health(request: Request) -> Response:
         body: dict[str, Any] = {"status": "healthy", "version": version, "backend": engine.backend.name}
         try:
-            counts = await engine.backend.counts()
-            seen = await engine.backend.fleet()
+            counts = await engine.counts()
+            seen = await engine.fleet()
         except Unavailable as error:
             return JSONResponse({**body, "status": "unhealthy", "reason": error.message}, status_code=503)
         body["capabilities"] = dict(await capabilities())

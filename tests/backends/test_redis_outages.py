@@ -10,9 +10,8 @@ import anyio.to_thread
 import pytest
 
 from mcp_server.backends.redis import RedisBackend
-from mcp_server.engine import Engine
 from mcp_server.errors import ConfigurationError, Unavailable
-from mcp_server.registry import Registry
+from mcp_server.log import Log
 from mcp_server.task import Kind, Status, Task
 from mcp_server.web.feed import HEARTBEAT, Feeds
 from tests.contract.tasks import create, finish, move, moved
@@ -144,9 +143,9 @@ async def test_a_reader_in_the_middle_of_a_log_gets_heartbeats_while_redis_is_aw
         task = await move(backend, await create(backend), Kind.STARTED)
         server.kill()
         # Longer than one try to read takes.
-        feeds = Feeds(Engine(Registry(), backend), heartbeat=1.5)
+        feeds = Feeds(heartbeat=1.5)
         with anyio.fail_after(PATIENCE):
-            async with aclosing(feeds.stream(task, 0)) as stream:
+            async with aclosing(feeds.stream(Log(backend, task), 0)) as stream:
                 assert await anext(stream) == HEARTBEAT
                 await anyio.to_thread.run_sync(server.start)
                 while (frames := await anext(stream)) == HEARTBEAT:

@@ -7,6 +7,7 @@ import sys
 import anyio
 
 from mcp_server import LongTaskServer, Settings, SyncTaskContext
+from mcp_server.access.principal import ANONYMOUS
 
 server = LongTaskServer("script", settings=Settings(backend=f"sqlite:///{sys.argv[1]}"))
 
@@ -21,7 +22,7 @@ def twice(n: int, *, task: SyncTaskContext) -> int:
 
 async def main() -> None:
     async with server.running():
-        task = await server.engine.start("twice", {"n": 21})
+        task = await server.engine.start("twice", {"n": 21}, principal=ANONYMOUS)
         task = await server.engine.wait(task, 60)
         print("result:", task.output, task.error)
 

@@ -24,6 +24,7 @@ from client_sdk import (
     TaskFailed,
 )
 from mcp_server import LongTaskServer, Settings, SyncTaskContext, TaskContext, TaskError
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.hosting import listening
 from tests.server.servers import serve
 
@@ -207,7 +208,7 @@ async def test_12_the_server_can_be_part_of_another_application(tmp_path: Path) 
 
     @app.get("/sum/{a}/{b}")
     async def sum_of(a: int, b: int) -> int:
-        task = await server.engine.start("add", {"a": a, "b": b})
+        task = await server.engine.start("add", {"a": a, "b": b}, principal=ANONYMOUS)
         output: int = (await server.engine.wait(task, 10)).output
         return output
 

@@ -15,6 +15,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
 from mcp_server import Engine, Registry, Settings, TaskContext, TasksExtension, open_backend
+from mcp_server.access.principal import ANONYMOUS
 from tests.mcp.speaking import FORMS, Modern, Refused
 from tests.mcp.task_types import Confirm
 from tests.mcp.tasks_schema import CREATED, DETAILED, valid
@@ -104,7 +105,7 @@ async def test_a_question_that_cannot_be_asked_ends_the_task(alone: Alone) -> No
     with pytest.raises(Refused) as refused:
         await Modern(alone.modern.http, {}).call("confirm")
     assert (refused.value.code, refused.value.data) == (-32021, {"requiredCapabilities": {"elicitation": {}}})
-    (task,) = (await alone.engine.list()).tasks
+    (task,) = (await alone.engine.list(principal=ANONYMOUS)).tasks
     while not task.is_over:
         task = await alone.engine.wait(task, 10, any_event=True)
     assert task.status == "cancelled"

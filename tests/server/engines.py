@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import anyio
 
 from mcp_server import Engine, Settings
+from mcp_server.access.principal import ANONYMOUS, Principal
 from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.registry import Registry
 from mcp_server.task import Event, Kind, Task
@@ -46,7 +47,7 @@ def add_nothing(engine: Engine, name: str = "work") -> None:
 async def reached(engine: Engine, task: Task, condition: Callable[[Task], bool]) -> Task:
     """The task once the condition holds for it."""
     with anyio.fail_after(PATIENCE):
-        while not condition(task := await engine.get(task.id, owner=task.owner)):
+        while not condition(task := await engine.get(task.id, principal=Principal(task.owner))):
             assert not task.is_over, f"it ended as {task.status} with {task.error}"
             await engine.backend.wait(task.id, task.last_event_id)
     return task
@@ -58,13 +59,14 @@ async def ended(engine: Engine, task: Task) -> Task:
 
 async def run(engine: Engine, task_type: str, arguments: Mapping[str, Any] | None = None, **more: Any) -> Task:
     """Start a task and wait for its end."""
-    return await ended(engine, await engine.start(task_type, arguments, **more))
+    return await ended(engine, await engine.start(task_type, arguments, **more, principal=ANONYMOUS))
 
 
 async def log(engine: Engine, task: Task) -> list[Event]:
     """Every event of the task, as stored."""
+    opened = await engine.open(task.id, principal=Principal(task.owner))
     found: list[Event] = []
-    while page := await engine.read(task.id, found[-1].number if found else 0, 1000):
+    while page := await opened.read(found[-1].number if found else 0, 1000):
         found.extend(page)
     return found
 

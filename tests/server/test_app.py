@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from mcp_server import ConfigurationError, LongTaskServer, Settings, open_backend
+from mcp_server.access.principal import ANONYMOUS
 
 from .servers import Caller, calling, make_server, serve
 from .stock import open_gate, stock_server
@@ -65,7 +66,7 @@ async def test_it_can_be_mounted_in_fastapi(tmp_path: Path) -> None:
 
     @app.get("/count/{n}")
     async def count(n: int) -> dict[str, Any]:
-        task = await server.engine.start("counts", {"n": n})
+        task = await server.engine.start("counts", {"n": n}, principal=ANONYMOUS)
         return {"output": (await server.engine.wait(task, 10)).output}
 
     app.mount("/", server.http_app())
@@ -171,7 +172,7 @@ async def test_running_can_be_nested(tmp_path: Path) -> None:
     async with server.running(), server.running():
         async with server.running(), server.lifespan(None):
             pass
-        task = await server.engine.start("counts", {"n": 2})
+        task = await server.engine.start("counts", {"n": 2}, principal=ANONYMOUS)
         assert (await server.engine.wait(task, 10)).output == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from mcp_server import Engine, TaskContext, TaskError
+from mcp_server.access.principal import ANONYMOUS, Principal
 from mcp_server.errors import (
     IdempotencyConflict,
     InvalidArgument,
@@ -28,7 +30,7 @@ from .engines import add_nothing, ended, kinds, make_engine, reached, run, task_
 
 async def refused(engine: Engine, task_type: str, arguments: Mapping[str, Any], **more: Any) -> InvalidArgument:
     with pytest.raises(InvalidArgument) as found:
-        await engine.start(task_type, arguments, **more)
+        await engine.start(task_type, arguments, **more, principal=ANONYMOUS)
     return found.value
 
 
@@ -39,8 +41,8 @@ async def test_a_started_task_is_stored_before_the_answer(engine: Engine, tmp_pa
     """Somebody else who opens the file finds it, with all that was said."""
     add_nothing(engine)
     async with engine.run(work=False), make_engine(tmp_path).run(work=False) as another:
-        task = await engine.start("work", {"a": [1]}, owner="me", metadata={"n": 1}, priority=3)
-        assert await another.get(task.id, owner="me") == task
+        task = await engine.start("work", {"a": [1]}, principal=Principal("me"), metadata={"n": 1}, priority=3)
+        assert await another.get(task.id, principal=Principal("me")) == task
     assert (task.status, task.arguments, task.metadata, task.priority) == (Status.QUEUED, {"a": [1]}, {"n": 1}, 3)
     assert (task.attempt, task.last_event_id, task.message) == (0, 1, "Queued")
 
@@ -50,7 +52,7 @@ async def test_what_cannot_be_started_makes_no_task(engine: Engine) -> None:
     add_nothing(engine)
     async with engine.run(work=False):
         with pytest.raises(UnknownTaskType):
-            await engine.start("nothing")
+            await engine.start("nothing", principal=ANONYMOUS)
         assert "c" in (await refused(engine, "work", {"c": 1})).message
         too_big = await refused(engine, "work", {"a": "x" * 5_000_000})
         assert "arguments is 5000008 bytes as JSON; at most 1048576 are accepted" in too_big.message
@@ -61,7 +63,7 @@ async def test_what_cannot_be_started_makes_no_task(engine: Engine) -> None:
             error = await refused(engine, "work", {}, **{name: value})
             assert error.details["errors"][0]["path"] == name
         assert (await refused(engine, "work", {}, idempotency_key="k" * 1_000_000)).message.count("k") < 200
-        assert (await engine.list()).tasks == []
+        assert (await engine.list(principal=ANONYMOUS)).tasks == []
 
 
 async def test_the_same_key_is_the_same_task(engine: Engine) -> None:
@@ -69,16 +71,20 @@ async def test_the_same_key_is_the_same_task(engine: Engine) -> None:
     add_nothing(engine)
     add_nothing(engine, "other")
     async with engine.run():
-        first = await engine.start("work", {"a": 1}, idempotency_key="k")
-        assert (await engine.start("work", {"a": 1}, idempotency_key="k")).id == first.id
+        first = await engine.start("work", {"a": 1}, idempotency_key="k", principal=ANONYMOUS)
+        assert (await engine.start("work", {"a": 1}, idempotency_key="k", principal=ANONYMOUS)).id == first.id
         done = await ended(engine, first)
-        assert await engine.start("work", {"a": 1}, idempotency_key="k") == done
+        assert await engine.start("work", {"a": 1}, idempotency_key="k", principal=ANONYMOUS) == done
         for name, arguments in (("work", {"a": 2}), ("other", {"a": 1})):
             with pytest.raises(IdempotencyConflict) as conflict:
-                await engine.start(name, arguments, idempotency_key="k")
+                await engine.start(name, arguments, idempotency_key="k", principal=ANONYMOUS)
             assert conflict.value.details == {"operation_id": first.id}
-        assert (await engine.start("work", {"a": 1}, idempotency_key="k", owner="someone else")).id != first.id
-        assert (await engine.start("work", {"a": 1})).id != (await engine.start("work", {"a": 1})).id
+        assert (
+            await engine.start("work", {"a": 1}, idempotency_key="k", principal=Principal("someone else"))
+        ).id != first.id
+        assert (await engine.start("work", {"a": 1}, principal=ANONYMOUS)).id != (
+            await engine.start("work", {"a": 1}, principal=ANONYMOUS)
+        ).id
 
 
 async def test_concurrent_starts_with_one_key_make_one_task(engine: Engine, tmp_path: Path) -> None:
@@ -88,7 +94,7 @@ async def test_concurrent_starts_with_one_key_make_one_task(engine: Engine, tmp_
     other = make_engine(tmp_path, registry=engine.registry)
 
     async def start(through: Engine) -> None:
-        found.add((await through.start("work", {"a": 1}, idempotency_key="k")).id)
+        found.add((await through.start("work", {"a": 1}, idempotency_key="k", principal=ANONYMOUS)).id)
 
     async with engine.run(work=False), other.run(work=False), anyio.create_task_group() as starts:
         for through in (engine, other) * 25:
@@ -104,16 +110,16 @@ async def test_the_key_of_a_forgotten_task_is_free(engine: Engine) -> None:
 
     async with engine.run():
         first = await run_and_forget(engine, idempotency_key="k")
-        assert (await engine.start("work", idempotency_key="k")).id != first
+        assert (await engine.start("work", idempotency_key="k", principal=ANONYMOUS)).id != first
 
 
 async def run_and_forget(engine: Engine, **more: Any) -> str:
     """Run a task of a type with next to no retention until it is forgotten; its id."""
-    task = await engine.start("work", **more)
+    task = await engine.start("work", **more, principal=ANONYMOUS)
     with anyio.fail_after(10):
         while True:
             try:
-                task = await engine.get(task.id)
+                task = await engine.get(task.id, principal=ANONYMOUS)
             except NotFound:
                 return task.id
             if task.is_over:
@@ -129,21 +135,21 @@ async def test_a_task_is_there_for_its_owner_only(engine: Engine) -> None:
     """For everybody else it does not exist: every request gets the answer an unknown id gets."""
     add_nothing(engine)
     async with engine.run(work=False):
-        mine = await engine.start("work", owner="me")
+        mine = await engine.start("work", principal=Principal("me"))
         answers = []
         for owner, task_id in (("you", mine.id), ("", mine.id), ("me", mine.id[::-1])):
             for request in (
-                engine.get(task_id, owner=owner),
-                engine.cancel(task_id, owner=owner),
-                engine.answer(task_id, {}, owner=owner),
-                engine.retry(task_id, owner=owner),
+                engine.get(task_id, principal=Principal(owner)),
+                engine.cancel(task_id, principal=Principal(owner)),
+                engine.answer(task_id, {}, principal=Principal(owner)),
+                engine.retry(task_id, principal=Principal(owner)),
             ):
                 with pytest.raises(NotFound) as found:
                     await request
                 answers.append(found.value.message.replace(task_id, "ID"))
         assert len(set(answers)) == 1
-        assert (await engine.list(owner="you")).tasks == []
-        assert [t.id for t in (await engine.list(owner="me")).tasks] == [mine.id]
+        assert (await engine.list(principal=Principal("you"))).tasks == []
+        assert [t.id for t in (await engine.list(principal=Principal("me"))).tasks] == [mine.id]
 
 
 @pytest.mark.parametrize("task_id", ["", "x", "../../etc/passwd", "a" * 1_000_000, "\ud800", "\x00", "%s' OR 1=1 --"])
@@ -151,7 +157,7 @@ async def test_an_id_that_was_never_given_is_not_found(engine: Engine, task_id: 
     """Whatever it looks like; the answer is short."""
     async with engine.run(work=False):
         with pytest.raises(NotFound) as found:
-            await engine.get(task_id)
+            await engine.get(task_id, principal=ANONYMOUS)
     assert len(found.value.message) < 300
 
 
@@ -167,13 +173,13 @@ async def test_a_task_is_forgotten_when_its_time_after_the_end_is_over(engine: E
     async with engine.run():
         gone = await run_and_forget(engine)
         with pytest.raises(NotFound):
-            await engine.retry(gone)
-        assert (await engine.list()).tasks == []
+            await engine.retry(gone, principal=ANONYMOUS)
+        assert (await engine.list(principal=ANONYMOUS)).tasks == []
         done = await run(engine, "kept")
         assert done.expires_at is not None
         assert done.completed_at is not None
         assert done.expires_at - done.completed_at == pytest.approx(86_400, abs=5)
-        assert (await engine.start("kept", start_after=1000)).expires_at is None
+        assert (await engine.start("kept", start_after=1000, principal=ANONYMOUS)).expires_at is None
 
 
 # Listing.
@@ -183,13 +189,13 @@ async def test_a_listing_is_paged_newest_first(engine: Engine) -> None:
     """Every task once, whatever is started meanwhile."""
     add_nothing(engine)
     async with engine.run(work=False):
-        made = [(await engine.start("work", {"a": n})).id for n in range(7)]
+        made = [(await engine.start("work", {"a": n}, principal=ANONYMOUS)).id for n in range(7)]
         seen: list[str] = []
         cursor = None
         while True:
-            page = await engine.list(limit=3, cursor=cursor)
+            page = await engine.list(limit=3, cursor=cursor, principal=ANONYMOUS)
             seen += [task.id for task in page.tasks]
-            await engine.start("work")
+            await engine.start("work", principal=ANONYMOUS)
             if (cursor := page.next_cursor) is None:
                 break
     assert seen == made[::-1]
@@ -201,18 +207,18 @@ async def test_a_listing_can_be_narrowed(engine: Engine) -> None:
     add_nothing(engine, "other")
     async with engine.run():
         done = await run(engine, "work")
-        waiting = await engine.start("other", start_after=1000)
-        assert [t.id for t in (await engine.list(status="completed")).tasks] == [done.id]
-        assert [t.id for t in (await engine.list(task_type="other")).tasks] == [waiting.id]
-        assert (await engine.list(status="queued", task_type="work")).tasks == []
+        waiting = await engine.start("other", start_after=1000, principal=ANONYMOUS)
+        assert [t.id for t in (await engine.list(status="completed", principal=ANONYMOUS)).tasks] == [done.id]
+        assert [t.id for t in (await engine.list(task_type="other", principal=ANONYMOUS)).tasks] == [waiting.id]
+        assert (await engine.list(status="queued", task_type="work", principal=ANONYMOUS)).tasks == []
         with pytest.raises(InvalidStatus) as found:
-            await engine.list(status="finished")
+            await engine.list(status="finished", principal=ANONYMOUS)
         assert set(found.value.details["valid"]) == {s.value for s in Status}
         with pytest.raises(UnknownTaskType):
-            await engine.list(task_type="nothing")
+            await engine.list(task_type="nothing", principal=ANONYMOUS)
         for wrong in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "-1"}, {"cursor": "9" * 1000}):
             with pytest.raises(InvalidArgument):
-                await engine.list(**wrong)
+                await engine.list(**wrong, principal=ANONYMOUS)
 
 
 # Waiting.
@@ -228,7 +234,7 @@ async def test_a_wait_ends_with_the_task_or_with_its_time(engine: Engine) -> Non
         await go_on.wait()
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), lambda t: t.progress == 50)
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), lambda t: t.progress == 50)
         assert (await engine.wait(task, 0.05)).status is Status.RUNNING
         go_on.set()
         assert (await engine.wait(task, 10)).status is Status.COMPLETED
@@ -245,11 +251,13 @@ async def test_a_wait_for_anything_ends_with_the_next_event(engine: Engine) -> N
         await anyio.sleep_forever()
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), lambda t: t.status is Status.RUNNING)
+        task = await reached(
+            engine, await engine.start("work", principal=ANONYMOUS), lambda t: t.status is Status.RUNNING
+        )
         go_on.set()
         with anyio.fail_after(10):
             assert (await engine.wait(task, 100, any_event=True)).progress == 50
-        await engine.cancel(task.id)
+        await engine.cancel(task.id, principal=ANONYMOUS)
 
 
 # Retrying a task that is over.
@@ -268,17 +276,17 @@ async def test_a_failed_task_can_be_done_again_from_its_checkpoint(engine: Engin
     async with engine.run():
         old = await run(engine, "work", {"fail": True}, metadata={"n": 1}, priority=2, idempotency_key="k")
         assert old.status is Status.FAILED
-        new = await ended(engine, await engine.retry(old.id))
+        new = await ended(engine, await engine.retry(old.id, principal=ANONYMOUS))
         assert (new.retry_of, new.arguments, new.metadata, new.priority) == (old.id, old.arguments, {"n": 1}, 2)
         assert (new.output, new.attempt, new.idempotency_key) == ({"page": 3}, 1, None)
-        assert await engine.get(old.id) == old
+        assert await engine.get(old.id, principal=ANONYMOUS) == old
         with pytest.raises(NotRetryable, match="completed"):
-            await engine.retry(new.id)
-        waiting = await engine.start("work", {"fail": True}, start_after=1000)
+            await engine.retry(new.id, principal=ANONYMOUS)
+        waiting = await engine.start("work", {"fail": True}, start_after=1000, principal=ANONYMOUS)
         with pytest.raises(NotRetryable, match="queued"):
-            await engine.retry(waiting.id)
-        await engine.cancel(waiting.id)
-        assert (await ended(engine, await engine.retry(waiting.id))).status is Status.FAILED
+            await engine.retry(waiting.id, principal=ANONYMOUS)
+        await engine.cancel(waiting.id, principal=ANONYMOUS)
+        assert (await ended(engine, await engine.retry(waiting.id, principal=ANONYMOUS))).status is Status.FAILED
 
 
 async def test_one_terminal_event_whatever_meets(engine: Engine) -> None:
@@ -290,10 +298,10 @@ async def test_one_terminal_event_whatever_meets(engine: Engine) -> None:
 
     async with engine.run():
         for _ in range(20):
-            task = await engine.start("work")
+            task = await engine.start("work", principal=ANONYMOUS)
             async with anyio.create_task_group() as cancels:
                 for _ in range(5):
-                    cancels.start_soon(engine.cancel, task.id)
+                    cancels.start_soon(partial(engine.cancel, task.id, principal=ANONYMOUS))
             await ended(engine, task)
             assert sum(k.value in ("completed", "cancelled", "failed") for k in await kinds(engine, task)) == 1
 
@@ -322,7 +330,9 @@ async def test_settings_of_a_type_win_over_the_servers(engine: Engine) -> None:
     async def work() -> None: ...
 
     async with engine.run():
-        task = await engine.cancel((await engine.start("work", start_after=1000)).id)
+        task = await engine.cancel(
+            (await engine.start("work", start_after=1000, principal=ANONYMOUS)).id, principal=ANONYMOUS
+        )
     assert task.expires_at is not None
     assert task.completed_at is not None
     assert task.expires_at - task.completed_at == pytest.approx(50, abs=5)

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from mcp_server import Engine, SyncTaskContext, TaskContext
+from mcp_server.access.principal import ANONYMOUS, Principal
 from mcp_server.errors import LimitExceeded
 from mcp_server.task import Kind, Status, Task, advance
 
@@ -31,13 +32,13 @@ async def test_the_queue_goes_by_priority_and_then_by_age(tmp_path: Path) -> Non
     engine = make_engine(tmp_path, concurrency=1)
     add_nothing(engine)
     async with engine.run(work=False):
-        tasks = [await engine.start("work", priority=p) for p in (0, 5, 0, 9, 5)]
+        tasks = [await engine.start("work", priority=p, principal=ANONYMOUS) for p in (0, 5, 0, 9, 5)]
         by_turn = [tasks[i] for i in (3, 1, 4, 0, 2)]
         assert [await engine.queue_position(task) for task in by_turn] == [0, 1, 2, 3, 4]
     later = make_engine(tmp_path, concurrency=1, registry=engine.registry)
     async with later.run():
         assert await run_in_turn(later, tasks) == [task.id for task in by_turn]
-        assert await later.queue_position(await later.get(tasks[0].id)) is None
+        assert await later.queue_position(await later.get(tasks[0].id, principal=ANONYMOUS)) is None
 
 
 async def test_a_delayed_task_starts_when_its_time_has_come(engine: Engine) -> None:
@@ -66,7 +67,7 @@ async def test_no_more_run_at_once_than_may(tmp_path: Path, limit: str) -> None:
         running -= 1
 
     async with engine.run():
-        for task in [await engine.start("work", owner="me") for _ in range(12)]:
+        for task in [await engine.start("work", principal=Principal("me")) for _ in range(12)]:
             await ended(engine, task)
     assert most == 2
 
@@ -81,7 +82,7 @@ async def test_a_full_type_does_not_hold_up_others(engine: Engine) -> None:
 
     add_nothing(engine)
     async with engine.run():
-        held = [await engine.start("slow") for _ in range(30)]
+        held = [await engine.start("slow", principal=ANONYMOUS) for _ in range(30)]
         assert (await run(engine, "work", {"a": 1})).output == 1
         release.set()
         for task in held:
@@ -94,11 +95,11 @@ async def test_the_queue_has_a_bound(tmp_path: Path) -> None:
     add_nothing(engine)
     async with engine.run(work=False):
         for _ in range(3):
-            await engine.start("work")
+            await engine.start("work", principal=ANONYMOUS)
         with pytest.raises(LimitExceeded) as found:
-            await engine.start("work")
+            await engine.start("work", principal=ANONYMOUS)
         assert found.value.details == {"retry_after_seconds": 5}
-        assert len((await engine.list()).tasks) == 3
+        assert len((await engine.list(principal=ANONYMOUS)).tasks) == 3
 
 
 # Several processes, one file.
@@ -114,11 +115,15 @@ async def test_a_server_without_work_answers_for_those_that_have_it(tmp_path: Pa
 
     front = make_engine(tmp_path, registry=worker.registry)
     async with front.run(work=False), worker.run():
-        task = await reached(front, await front.start("asks"), lambda t: t.status is Status.INPUT_REQUIRED)
-        await front.answer(task.id, {"q1": {"action": "accept", "content": {"n": 1}}})
+        task = await reached(
+            front, await front.start("asks", principal=ANONYMOUS), lambda t: t.status is Status.INPUT_REQUIRED
+        )
+        await front.answer(task.id, {"q1": {"action": "accept", "content": {"n": 1}}}, principal=ANONYMOUS)
         assert (await ended(front, task)).output == {"n": 1}
-        other = await reached(front, await front.start("asks"), lambda t: t.status is Status.INPUT_REQUIRED)
-        await front.cancel(other.id, "enough")
+        other = await reached(
+            front, await front.start("asks", principal=ANONYMOUS), lambda t: t.status is Status.INPUT_REQUIRED
+        )
+        await front.cancel(other.id, "enough", principal=ANONYMOUS)
         assert (await ended(front, other)).status is Status.CANCELLED
 
 
@@ -129,9 +134,9 @@ async def test_a_type_that_a_server_does_not_know_is_left_to_others(tmp_path: Pa
     add_nothing(does_not, "other")
     async with does_not.run():
         async with knows.run(work=False):
-            task = await knows.start("work", {"a": 7})
+            task = await knows.start("work", {"a": 7}, principal=ANONYMOUS)
         assert (await run(does_not, "other")).status is Status.COMPLETED
-        assert (await does_not.get(task.id)).status is Status.QUEUED
+        assert (await does_not.get(task.id, principal=ANONYMOUS)).status is Status.QUEUED
     later = make_engine(tmp_path, registry=knows.registry)
     async with later.run():
         assert (await ended(later, task)).output == 7
@@ -157,10 +162,10 @@ async def test_a_takeover_leaves_nothing_of_the_late_attempt(tmp_path: Path) -> 
             stopped.set()
 
     async with engine.run():
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         assert await anyio.to_thread.run_sync(started.wait, 10)
         # What another process does that finds the lease expired.
-        running = await engine.get(task.id)
+        running = await engine.get(task.id, principal=ANONYMOUS)
         after, first = advance(running, Kind.RETRYING, at=time.time(), cause="interrupted", message="")
         after, second = advance(after, Kind.STARTED, at=time.time())
         await engine.backend.commit(running, after, [first, second])

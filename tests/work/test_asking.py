@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from mcp_server import Engine, InputDeclined, SyncTaskContext, TaskCancelled, TaskContext, TaskError
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.errors import InvalidArgument
 from mcp_server.task import Kind, Status, Task
 from tests.server.engines import ended, kinds, log, make_engine, reached, run, task_type
@@ -49,11 +50,13 @@ async def test_a_task_parks_until_it_is_answered(engine: Engine) -> None:
         return f"{answer.sure} {answer.why}"
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
         ((key, request),) = task.input_requests.items()
         assert (key, request["method"], request["params"]["message"]) == ("q1", "elicitation/create", "Overwrite?")
         assert request["params"]["requestedSchema"]["required"] == ["sure"]
-        answered, known = await engine.answer(task.id, {key: accept(sure=True, why="old"), "q9": accept()})
+        answered, known = await engine.answer(
+            task.id, {key: accept(sure=True, why="old"), "q9": accept()}, principal=ANONYMOUS
+        )
         assert (answered.status, answered.input_requests, known) == (Status.RUNNING, {}, ["q1"])
         assert (await ended(engine, task)).output == "True old"
         assert (await kinds(engine, task))[2:-1] == [Kind.INPUT_REQUIRED, Kind.INPUT_ANSWERED]
@@ -67,8 +70,8 @@ async def test_a_thread_asks_the_same_way(engine: Engine) -> None:
         return task.ask("Which?", {"type": "object", "properties": {"page": {"type": "integer"}}}, key="page")
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
-        await engine.answer(task.id, {"page": accept(page=3)})
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.answer(task.id, {"page": accept(page=3)}, principal=ANONYMOUS)
         assert (await ended(engine, task)).output == {"page": 3}
 
 
@@ -88,10 +91,12 @@ async def test_several_questions_are_open_at_once(engine: Engine) -> None:
         return [answers["a"], answers["b"]]
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), lambda t: len(t.input_requests) == 2)
-        task, _ = await engine.answer(task.id, {"b": accept(n=2)})
+        task = await reached(
+            engine, await engine.start("work", principal=ANONYMOUS), lambda t: len(t.input_requests) == 2
+        )
+        task, _ = await engine.answer(task.id, {"b": accept(n=2)}, principal=ANONYMOUS)
         assert task.status is Status.INPUT_REQUIRED
-        task, _ = await engine.answer(task.id, {"a": accept(n=1)})
+        task, _ = await engine.answer(task.id, {"a": accept(n=1)}, principal=ANONYMOUS)
         assert (await ended(engine, task)).output == [{"n": 1}, {"n": 2}]
 
 
@@ -111,8 +116,8 @@ async def test_a_refused_question_fails_the_task_unless_it_is_caught(engine: Eng
 
     async with engine.run():
         for catch in (True, False):
-            task = await reached(engine, await engine.start("work", {"catch": catch}), waits)
-            await engine.answer(task.id, {"q1": {"action": action}})
+            task = await reached(engine, await engine.start("work", {"catch": catch}, principal=ANONYMOUS), waits)
+            await engine.answer(task.id, {"q1": {"action": action}}, principal=ANONYMOUS)
             task = await ended(engine, task)
             if catch:
                 assert task.output == "went on"
@@ -130,12 +135,12 @@ async def test_an_answer_that_does_not_fit_is_refused(engine: Engine) -> None:
         return (await task.ask("Sure?", Confirm)).sure
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
         for unfit in (accept(sure="perhaps"), accept(), {"action": "maybe"}, "yes", {}):
             with pytest.raises(InvalidArgument, match=r"responses\.q1"):
-                await engine.answer(task.id, {"q1": unfit})
-        assert await engine.get(task.id) == task
-        await engine.answer(task.id, {"q1": accept(sure=False)})
+                await engine.answer(task.id, {"q1": unfit}, principal=ANONYMOUS)
+        assert await engine.get(task.id, principal=ANONYMOUS) == task
+        await engine.answer(task.id, {"q1": accept(sure=False)}, principal=ANONYMOUS)
         assert (await ended(engine, task)).output is False
 
 
@@ -147,8 +152,8 @@ async def test_an_answer_that_only_the_function_can_judge_may_fail_the_task(engi
         await task.ask("Which?", Even)
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
-        await engine.answer(task.id, {"q1": accept(n=3)})
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.answer(task.id, {"q1": accept(n=3)}, principal=ANONYMOUS)
         task = await ended(engine, task)
     assert task.error is not None
     assert task.error["error_code"] == "INVALID_INPUT"
@@ -175,7 +180,7 @@ async def test_a_question_has_a_deadline(engine: Engine, threaded: bool) -> None
         task = await run(engine, "work")
         assert task.error is not None
         assert (task.error["error_code"], task.input_requests) == ("INPUT_TIMEOUT", {})
-        assert await engine.answer(task.id, {"q1": accept(sure=True)}) == (task, [])
+        assert await engine.answer(task.id, {"q1": accept(sure=True)}, principal=ANONYMOUS) == (task, [])
 
 
 async def test_an_answered_question_is_not_asked_again(engine: Engine) -> None:
@@ -189,10 +194,10 @@ async def test_an_answered_question_is_not_asked_again(engine: Engine) -> None:
         raise TaskError("no luck")
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
-        await engine.answer(task.id, {"page": accept(n=3)})
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.answer(task.id, {"page": accept(n=3)}, principal=ANONYMOUS)
         task = await ended(engine, task)
-        again = await ended(engine, await engine.retry(task.id))
+        again = await ended(engine, await engine.retry(task.id, principal=ANONYMOUS))
         assert [e.kind for e in await log(engine, again)].count(Kind.INPUT_REQUIRED) == 0
     assert asked == [{"n": 3}] * 4
 
@@ -205,11 +210,11 @@ async def test_a_task_that_retries_a_refused_one_asks_again(engine: Engine) -> N
         return await task.ask("Go on?", key="go")
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
-        await engine.answer(task.id, {"go": {"action": "decline"}})
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.answer(task.id, {"go": {"action": "decline"}}, principal=ANONYMOUS)
         await ended(engine, task)
-        again = await reached(engine, await engine.retry(task.id), waits)
-        await engine.answer(again.id, {"go": accept()})
+        again = await reached(engine, await engine.retry(task.id, principal=ANONYMOUS), waits)
+        await engine.answer(again.id, {"go": accept()}, principal=ANONYMOUS)
         assert (await ended(engine, again)).status is Status.COMPLETED
 
 
@@ -266,8 +271,8 @@ async def test_a_waiting_task_can_be_cancelled(engine: Engine) -> None:
         await task.ask("Sure?")
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
-        await engine.cancel(task.id, "changed my mind")
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.cancel(task.id, "changed my mind", principal=ANONYMOUS)
         task = await ended(engine, task)
     assert (task.status, task.reason, task.input_requests) == (Status.CANCELLED, "changed my mind", {})
 
@@ -306,7 +311,7 @@ async def test_a_thread_that_asks_is_told_of_a_cancel_at_once(tmp_path: Path) ->
             raise
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), waits)
-        await engine.cancel(task.id)
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.cancel(task.id, principal=ANONYMOUS)
         assert (await ended(engine, task)).status is Status.CANCELLED
     assert seen == ["cleaned up"]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint, current_token
 
 from mcp_server import Engine, SyncTaskContext, TaskCancelled, TaskContext, TaskError
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.errors import InvalidArgument, Unavailable
 from mcp_server.task import Kind, Status, Task
@@ -250,7 +252,7 @@ async def test_a_task_whose_arguments_no_longer_fit_fails_where_it_runs(tmp_path
     engine = make_engine(tmp_path)
     task_type(engine, name="work")(lambda pages: pages)
     async with engine.run(work=False):
-        task = await engine.start("work", {"pages": "many"})
+        task = await engine.start("work", {"pages": "many"}, principal=ANONYMOUS)
     newer = make_engine(tmp_path)
 
     @task_type(newer)
@@ -289,7 +291,7 @@ async def test_a_thread_that_never_ends_holds_nobody_up(engine: Engine) -> None:
     try:
         async with engine.run():
             for _ in range(30):
-                await engine.start("hangs")
+                await engine.start("hangs", principal=ANONYMOUS)
             assert (await run(engine, "fine")).output == "fine"
     finally:
         release.set()
@@ -369,7 +371,7 @@ async def test_a_store_that_is_away_when_a_task_moved_on_is_asked_again(tmp_path
 
     @task_type(engine)
     def work(*, task: SyncTaskContext) -> None:
-        anyio.from_thread.run(other.cancel, task.id, token=token)
+        anyio.from_thread.run(partial(other.cancel, task.id, principal=ANONYMOUS), token=token)
         backend.misses = 1
         task.emit("met")
         while True:

@@ -12,13 +12,14 @@ import anyio.to_thread
 import pytest
 
 from mcp_server import Engine, SyncTaskContext, TaskCancelled, TaskContext, TaskError
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.task import Kind, Status, Task
 from tests.server.engines import ended, kinds, make_engine, reached, run, task_type
 
 
 async def cancelled(engine: Engine, task: Task, reason: str | None = "enough") -> Task:
     """Ask the task to stop, and wait for its end."""
-    asked = await engine.cancel(task.id, reason)
+    asked = await engine.cancel(task.id, reason, principal=ANONYMOUS)
     assert asked.cancel_requested
     return await ended(engine, task)
 
@@ -37,7 +38,7 @@ async def test_a_coroutine_is_cancelled_where_it_awaits(engine: Engine) -> None:
                 await task.emit("cleaned up")
 
     async with engine.run():
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         await started.wait()
         task = await cancelled(engine, task)
         assert (task.status, task.reason, task.message) == (Status.CANCELLED, "enough", "Cancelled")
@@ -53,7 +54,7 @@ async def test_a_coroutine_that_only_reports_is_cancelled_at_a_report(engine: En
             await task.report(message="busy")
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), lambda t: t.message == "busy")
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), lambda t: t.message == "busy")
         assert (await cancelled(engine, task)).status is Status.CANCELLED
 
 
@@ -73,7 +74,7 @@ async def test_a_thread_sees_it_at_its_next_call(engine: Engine) -> None:
                 raise
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), lambda t: t.message == "busy")
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), lambda t: t.message == "busy")
         assert (await cancelled(engine, task)).status is Status.CANCELLED
     assert seen == ["cleaned up"]
 
@@ -93,14 +94,14 @@ async def test_a_thread_that_never_calls_is_left_behind(engine: Engine, caplog: 
 
     async with engine.run():
         token = anyio.lowlevel.current_token()
-        task = await engine.start("deaf")
+        task = await engine.start("deaf", principal=ANONYMOUS)
         await started.wait()
         task = await cancelled(engine, task)
         assert task.status is Status.CANCELLED
         assert task.completed_at is not None
         release.set()
         assert await anyio.to_thread.run_sync(refused.wait, 10)
-        assert (await engine.get(task.id)).last_event_id == task.last_event_id
+        assert (await engine.get(task.id, principal=ANONYMOUS)).last_event_id == task.last_event_id
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert "deaf" in warning
     assert "did not stop within 0.3 s" in warning
@@ -128,7 +129,7 @@ async def test_a_coroutine_that_swallows_the_cancellation_ends_anyhow(engine: En
         return "fine"
 
     async with engine.run():
-        task = await engine.start("stubborn")
+        task = await engine.start("stubborn", principal=ANONYMOUS)
         await started.wait()
         assert (await cancelled(engine, task)).status is Status.CANCELLED
         assert (await run(engine, "fine")).output == "fine"
@@ -156,7 +157,7 @@ async def test_a_function_that_finishes_first_has_finished(engine: Engine) -> No
         return "finished"
 
     async with engine.run():
-        task = await engine.start("finishes")
+        task = await engine.start("finishes", principal=ANONYMOUS)
         await started.wait()
         task = await cancelled(engine, task)
     assert (task.status, task.output) == (Status.COMPLETED, "finished")
@@ -175,7 +176,7 @@ async def test_an_error_on_the_way_out_does_not_hide_the_cancel(engine: Engine) 
             raise TaskError("clean-up failed")
 
     async with engine.run():
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         await started.wait()
         task = await cancelled(engine, task)
     assert (task.status, task.attempt) == (Status.CANCELLED, 1)
@@ -186,7 +187,7 @@ async def test_a_cancel_that_meets_a_failure_is_not_followed_by_a_retry(engine: 
 
     @task_type(engine, retries=3, retry_delay=300)
     async def work(*, task: TaskContext) -> None:
-        await engine.cancel(task.id)
+        await engine.cancel(task.id, principal=ANONYMOUS)
         raise TaskError("at the same moment")
 
     async with engine.run():
@@ -198,8 +199,8 @@ async def test_a_queued_task_is_over_at_once(engine: Engine) -> None:
     ran: list[int] = []
     task_type(engine, name="work")(lambda: ran.append(1))
     async with engine.run():
-        task = await engine.start("work", start_after=1000)
-        over = await engine.cancel(task.id, "not needed")
+        task = await engine.start("work", start_after=1000, principal=ANONYMOUS)
+        over = await engine.cancel(task.id, "not needed", principal=ANONYMOUS)
         assert (over.status, over.reason, over.attempt) == (Status.CANCELLED, "not needed", 0)
         assert await kinds(engine, task) == [Kind.QUEUED, Kind.CANCEL_REQUESTED, Kind.CANCELLED]
     assert not ran
@@ -213,19 +214,19 @@ async def test_a_task_between_two_attempts_is_over_at_once(engine: Engine) -> No
         raise TaskError("again")
 
     async with engine.run():
-        task = await reached(engine, await engine.start("work"), lambda t: t.failures == 1)
-        assert (await engine.cancel(task.id)).status is Status.CANCELLED
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), lambda t: t.failures == 1)
+        assert (await engine.cancel(task.id, principal=ANONYMOUS)).status is Status.CANCELLED
 
 
 async def test_a_cancel_can_be_repeated_and_can_come_too_late(engine: Engine) -> None:
     """The first reason stays; a task that is over stays as it is."""
     task_type(engine, name="work")(lambda: "done")
     async with engine.run():
-        waiting = await engine.start("work", start_after=1000)
-        first = await engine.cancel(waiting.id, "first")
-        assert await engine.cancel(waiting.id, "second") == first
+        waiting = await engine.start("work", start_after=1000, principal=ANONYMOUS)
+        first = await engine.cancel(waiting.id, "first", principal=ANONYMOUS)
+        assert await engine.cancel(waiting.id, "second", principal=ANONYMOUS) == first
         done = await run(engine, "work")
-        assert await engine.cancel(done.id, "late") == done
+        assert await engine.cancel(done.id, "late", principal=ANONYMOUS) == done
 
 
 async def test_a_cancel_outlives_the_process(tmp_path: Path) -> None:
@@ -242,9 +243,9 @@ async def test_a_cancel_outlives_the_process(tmp_path: Path) -> None:
     started, release = anyio.Event(), threading.Event()
     async with engine.run():
         token = anyio.lowlevel.current_token()
-        task = await engine.start("deaf")
+        task = await engine.start("deaf", principal=ANONYMOUS)
         await started.wait()
-        await engine.cancel(task.id, "enough")
+        await engine.cancel(task.id, "enough", principal=ANONYMOUS)
     later = make_engine(tmp_path, registry=engine.registry)
     async with later.run():
         task = await ended(later, task)

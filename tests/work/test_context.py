@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mcp_server import Engine, SyncTaskContext, TaskCancelled, TaskContext, TaskError
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.task import Event, Kind, Status
 from tests.server.engines import ended, log, outputs, reached, run, task_type
@@ -253,7 +254,7 @@ async def test_a_checkpoint_is_on_disk_when_it_returns(engine: Engine, tmp_path:
     task_type(engine, name="work")(work_in_thread if threaded else work)
     async with engine.run(), SQLiteBackend(tmp_path / "tasks.db") as another:
         token = anyio.lowlevel.current_token()
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         await at_checkpoint.wait()
         stored = await another.load(task.id)
         assert stored is not None
@@ -311,7 +312,7 @@ async def test_a_context_that_outlives_its_task_says_nothing_more(engine: Engine
         task = await run(engine, "work")
         with pytest.raises(TaskCancelled):
             kept[0].report(50)
-        assert (await engine.get(task.id)).last_event_id == task.last_event_id
+        assert (await engine.get(task.id, principal=ANONYMOUS)).last_event_id == task.last_event_id
 
 
 async def test_a_failed_report_leaves_the_rest_readable(engine: Engine) -> None:
@@ -341,7 +342,7 @@ async def test_progress_can_be_waited_for(engine: Engine) -> None:
         await go_on.wait()
 
     async with engine.run():
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         half = await reached(engine, task, lambda t: t.progress == 50.0)
         assert half.status is Status.RUNNING
         go_on.set()

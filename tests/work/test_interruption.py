@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from mcp_server import Engine, SyncTaskContext, TaskContext
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.task import Kind, Status, Task, advance
 from tests.server.engines import ended, log, make_engine, reached, task_type
 
@@ -21,7 +22,7 @@ def failed_with(task: Task) -> tuple[str, str]:
 async def afterwards(directory: Path, task: Task) -> Task:
     """The task as a later server finds it."""
     async with make_engine(directory).run(work=False) as engine:
-        return await engine.get(task.id)
+        return await engine.get(task.id, principal=ANONYMOUS)
 
 
 async def test_a_stopped_server_gives_its_tasks_back(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ async def test_a_stopped_server_gives_its_tasks_back(tmp_path: Path) -> None:
                 task.report(1)
 
     async with engine.run():
-        started = [await engine.start(name) for name in ("work", "threaded")]
+        started = [await engine.start(name, principal=ANONYMOUS) for name in ("work", "threaded")]
         for task in started:
             await reached(engine, task, lambda t: t.has_state)
     second = make_engine(tmp_path, registry=engine.registry)
@@ -72,7 +73,7 @@ async def test_a_result_that_comes_while_the_server_stops_is_kept(tmp_path: Path
         return "just in time"
 
     async with engine.run():
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         await started.wait()
     assert (await afterwards(tmp_path, task)).output == "just in time"
 
@@ -91,7 +92,7 @@ async def test_an_error_that_is_made_of_the_servers_end_is_no_failure(tmp_path: 
             raise ConnectionError("interrupted") from None
 
     async with engine.run():
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         await started.wait()
     assert (await afterwards(tmp_path, task)).status is Status.QUEUED
 
@@ -103,7 +104,7 @@ async def test_a_type_that_must_not_run_twice_fails_when_its_process_died(tmp_pa
     task_type(engine, name="twice", max_attempts=2)(lambda: "done")
     task_type(engine, name="often")(lambda: "done")
     async with engine.run(work=False):
-        tasks = {t.name: await engine.start(t.name) for t in engine.registry}
+        tasks = {t.name: await engine.start(t.name, principal=ANONYMOUS) for t in engine.registry}
         for task in tasks.values():
             await _die_running(engine, task)
     later = make_engine(tmp_path, registry=engine.registry)
@@ -119,7 +120,7 @@ async def test_a_task_that_keeps_killing_its_process_ends(tmp_path: Path) -> Non
     engine = make_engine(tmp_path)
     task_type(engine, name="work", max_attempts=2)(lambda: "unreachable")
     async with engine.run(work=False):
-        task = await engine.start("work")
+        task = await engine.start("work", principal=ANONYMOUS)
         await _die_running(engine, task)
         await _die_running(engine, task)
     later = make_engine(tmp_path, registry=engine.registry)
@@ -130,7 +131,7 @@ async def test_a_task_that_keeps_killing_its_process_ends(tmp_path: Path) -> Non
 
 async def _die_running(engine: Engine, task: Task) -> None:
     """What a process that starts an attempt and dies leaves in the log: it was taken up, and nothing more."""
-    task = await engine.get(task.id)
+    task = await engine.get(task.id, principal=ANONYMOUS)
     after, events = task, []
     if task.status is Status.RUNNING:
         after, event = advance(after, Kind.RETRYING, at=after.updated_at, cause="interrupted", message="died")

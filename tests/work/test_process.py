@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from mcp_server import Engine
+from mcp_server.access.principal import ANONYMOUS
 from mcp_server.task import Kind, Status
 from tests.server.engines import ended, log, make_engine, outputs, reached, run, task_type
 
@@ -36,10 +37,10 @@ async def test_the_context_is_whole_in_a_process(engine: Engine, capfd: pytest.C
     """Stages, output, checkpoint, question, summary; what it prints goes to standard error and spoils nothing."""
     process_type(engine, process_types.everything)
     async with engine.run():
-        task = await engine.start("everything", {"text": "ünï"}, metadata={"who": "me"})
+        task = await engine.start("everything", {"text": "ünï"}, metadata={"who": "me"}, principal=ANONYMOUS)
         task = await reached(engine, task, lambda t: t.status is Status.INPUT_REQUIRED)
         assert (task.state, task.progress, task.message) == ({"page": 1}, 25.0, "ünï")
-        await engine.answer(task.id, {"q1": {"action": "accept", "content": {"sure": True}}})
+        await engine.answer(task.id, {"q1": {"action": "accept", "content": {"sure": True}}}, principal=ANONYMOUS)
         task = await ended(engine, task)
         events = {event.kind: event.data for event in await log(engine, task)}
     assert task.output.pop("pid") != os.getpid()
@@ -76,8 +77,12 @@ async def test_a_process_may_end_in_any_way(engine: Engine) -> None:
     process_type(engine, local)
     async with engine.run():
         # All at once: to start an interpreter takes longer than everything else here.
-        started = {how: await engine.start("ends", {"how": how}) for how in [*ENDS, "well"] if how != "local"}
-        started["local"] = await engine.start("local")
+        started = {
+            how: await engine.start("ends", {"how": how}, principal=ANONYMOUS)
+            for how in [*ENDS, "well"]
+            if how != "local"
+        }
+        started["local"] = await engine.start("local", principal=ANONYMOUS)
         tasks = {how: await ended(engine, task) for how, task in started.items()}
     assert tasks.pop("well").output == "well"
     for how, task in tasks.items():
@@ -93,8 +98,12 @@ async def test_a_process_that_only_reports_stops_when_it_is_told(engine: Engine)
     process_type(engine, process_types.reports_for_ever)
     process_type(engine, process_types.resumes, retries=1, retry_delay=0)
     async with engine.run():
-        task = await reached(engine, await engine.start("reports_for_ever"), lambda t: t.message not in ("", "Started"))
-        await engine.cancel(task.id)
+        task = await reached(
+            engine,
+            await engine.start("reports_for_ever", principal=ANONYMOUS),
+            lambda t: t.message not in ("", "Started"),
+        )
+        await engine.cancel(task.id, principal=ANONYMOUS)
         assert (await ended(engine, task)).status is Status.CANCELLED
         assert (await run(engine, "resumes")).output == [2, {"page": 4}]
 
@@ -105,18 +114,18 @@ async def test_a_process_that_does_not_stop_is_killed_with_all_it_started(tmp_pa
     process_type(engine, process_types.never_reports)
     pids: list[int] = []
     async with engine.run():
-        tasks = {name: await engine.start("never_reports") for name in ("cancelled", "given back")}
+        tasks = {name: await engine.start("never_reports", principal=ANONYMOUS) for name in ("cancelled", "given back")}
         for task in tasks.values():
             await reached(engine, task, lambda t: t.last_event_id >= 3)
             pids.extend((await outputs(engine, task))[0])
         assert len(pids) == 4
-        asked = await engine.cancel(tasks["cancelled"].id)
+        asked = await engine.cancel(tasks["cancelled"].id, principal=ANONYMOUS)
         over = await ended(engine, asked)
         assert over.completed_at is not None
         assert over.completed_at - asked.updated_at < 1.0
     await gone(pids)
     async with make_engine(tmp_path).run(work=False) as later:
-        found = {name: (await later.get(task.id)).status for name, task in tasks.items()}
+        found = {name: (await later.get(task.id, principal=ANONYMOUS)).status for name, task in tasks.items()}
     assert found == {"cancelled": Status.CANCELLED, "given back": Status.QUEUED}
 
 
@@ -127,9 +136,9 @@ async def test_a_process_that_is_stopped_cleans_up(tmp_path: Path, monkeypatch: 
     engine = make_engine(tmp_path, cancel_grace=60.0)
     process_type(engine, process_types.cleans_up)
     async with engine.run():
-        task = await engine.start("cleans_up", {"asks": asks})
+        task = await engine.start("cleans_up", {"asks": asks}, principal=ANONYMOUS)
         task = await reached(engine, task, lambda t: bool(t.input_requests) or t.message == "busy")
-        await engine.cancel(task.id)
+        await engine.cancel(task.id, principal=ANONYMOUS)
         assert (await ended(engine, task)).status is Status.CANCELLED
     assert (tmp_path / f"cleaned up {asks}").exists()
 
@@ -138,14 +147,14 @@ async def test_the_threads_of_a_process_wait_for_their_own_replies(engine: Engin
     """Checkpoints are stored while another thread waits for an answer, and each gets what it asked for."""
     process_type(engine, process_types.speaks_in_threads)
     async with engine.run():
-        task = await engine.start("speaks_in_threads")
+        task = await engine.start("speaks_in_threads", principal=ANONYMOUS)
         with anyio.fail_after(20):
             while True:
-                seen = await engine.get(task.id)
+                seen = await engine.get(task.id, principal=ANONYMOUS)
                 if "stored" in await outputs(engine, task):
                     break
                 await engine.backend.wait(task.id, seen.last_event_id)
-        await engine.answer(task.id, {"page": {"action": "accept", "content": {"page": 3}}})
+        await engine.answer(task.id, {"page": {"action": "accept", "content": {"page": 3}}}, principal=ANONYMOUS)
         task = await ended(engine, task)
     assert task.error is None
     assert task.output == [0, 1, 2, 3, {"page": 3}]
