@@ -9,18 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from client_sdk import wire
 
 from .backend import Fleet
-from .jsonable import to_bytes
 from .task import Event, Kind, Status, Task
 
-__all__ = ["first_lost", "fleet", "frames", "gap", "present", "snapshot", "sse"]
+__all__ = ["Frame", "fleet", "frames", "gap", "snapshot", "start_of"]
 
-Frame = tuple[int | None, str, dict[str, Any]]
-"""Event id (None: not a durable event), event name, data."""
+
+class Frame(NamedTuple):
+    """One event as readers get it, in whatever format."""
+
+    number: int | None
+    """None for a frame that is no event of the log: the closing progress, the present state, a gap."""
+    name: str
+    data: dict[str, Any]
 
 
 def snapshot(task: Task, *, queue_position: int | None = None, now: float | None = None) -> wire.Snapshot:
@@ -57,47 +62,46 @@ def frames(task: Task, events: Sequence[Event]) -> list[Frame]:
     return [frame for event in events for frame in _frames(task, event)]
 
 
-def present(task: Task) -> Frame:
-    """One `progress` frame of the task as it is now."""
-    shown = snapshot(task)
-    return None, "progress", shown.model_dump(mode="json", include=set(wire.Progress.model_fields))
+def start_of(task: Task, cursor: int | None) -> tuple[list[Frame], int]:
+    """The frames a reader gets before the events, and the cursor from which it reads on.
+
+    Args:
+        cursor: number of the last event the reader has, 0 for none; None begins with the present state.
+
+    A reader that cannot go on from its cursor, because events after it were trimmed or the store was set
+    back to before it, gets a `gap`. The terminal event is news to every reader that is not exactly there.
+    """
+    end = task.last_event_id - task.is_over
+    if cursor is None:
+        shown = snapshot(task).model_dump(mode="json", include=set(wire.Progress.model_fields))
+        return [Frame(None, "progress", shown)], end
+    if task.first_event_id <= cursor + 1 and cursor <= task.last_event_id:
+        return [], cursor
+    return [gap(task)], max(min(cursor, end), task.first_event_id - 1)
 
 
 def gap(task: Task) -> Frame:
+    """The frame in the place of events that are not held any more: the task as it is now."""
     data = wire.GapData(operation_id=task.id, first_event_id=task.first_event_id, snapshot=snapshot(task))
-    return None, "gap", data.model_dump(mode="json")
-
-
-def first_lost(task: Task, cursor: int) -> bool:
-    """Whether a reader at this cursor has to be told that it cannot go on from there.
-
-    Behind what is kept, or ahead of what there is (the store was set back).
-    """
-    return cursor + 1 < task.first_event_id or cursor > task.last_event_id
-
-
-def sse(frame: Frame) -> bytes:
-    """A frame in the text/event-stream format; `data` is one line."""
-    number, name, data = frame
-    head = f"id: {number}\nevent: {name}\ndata: " if number is not None else f"event: {name}\ndata: "
-    return b"%b%b\n\n" % (head.encode(), to_bytes(data))
+    return Frame(None, "gap", data.model_dump(mode="json"))
 
 
 def _frames(task: Task, event: Event) -> list[Frame]:
     data = event.data
     match event.kind:
         case Kind.PROGRESS:
-            return [(event.number, "progress", _progress(task, event))]
+            return [Frame(event.number, "progress", _progress(task, event))]
         case Kind.OUTPUT:
             output = {"operation_id": task.id, "topic": data["topic"], "data": data["data"]}
-            return [(event.number, "output", output)]
+            return [Frame(event.number, "output", output)]
         case Kind.INPUT_REQUIRED:
-            return [(event.number, "input_required", {"operation_id": task.id, **data})]
+            return [Frame(event.number, "input_required", {"operation_id": task.id, **data})]
         case Kind.COMPLETED:
             # The closing frame has no id: the one terminal event is `done`, and a cut between them loses nothing.
-            return [(None, "progress", _progress(task, event)), (event.number, "done", {"status": data["status"]})]
+            done = Frame(event.number, "done", {"status": data["status"]})
+            return [Frame(None, "progress", _progress(task, event)), done]
         case Kind.CANCELLED:
-            return [(event.number, "done", {"status": data["status"], "reason": data["reason"]})]
+            return [Frame(event.number, "done", {"status": data["status"], "reason": data["reason"]})]
         case Kind.FAILED:
             error = {
                 "error": data["message"],
@@ -105,9 +109,9 @@ def _frames(task: Task, event: Event) -> list[Frame]:
                 "status": data["status"],
                 "details": data["details"],
             }
-            return [(event.number, "error", error)]
+            return [Frame(event.number, "error", error)]
         case _:
-            return [(event.number, "status", _status(task, event))]
+            return [Frame(event.number, "status", _status(task, event))]
 
 
 def fleet(seen: Fleet, *, ids: bool = True) -> wire.Fleet:

@@ -19,7 +19,7 @@ from ..errors import CallerError, InvalidArgument
 from ..jsonable import to_text
 from ..log import Log
 from ..task import Event, Status, Task
-from ..views import first_lost, frames, gap, snapshot
+from ..views import frames, snapshot, start_of
 from .advice import next_of_several, next_page
 from .caller import Caller
 from .paging import is_too_long, part_of
@@ -200,7 +200,6 @@ async def _events_after(log: Log, since: int, budget: int | None) -> list[Event]
 
 
 def _as_stream_events(task: Task, found: Sequence[Event], since: int) -> list[wire.StreamEvent]:
-    shown = frames(task, found)
-    if first_lost(task, since):
-        shown.insert(0, gap(task))
+    before, _ = start_of(task, since)
+    shown = [*before, *frames(task, found)]
     return [wire.StreamEvent(id=number, event=name, data=data) for number, name, data in shown]

@@ -1,4 +1,4 @@
-"""One log, many readers: events of a watched task are read and encoded once for all of them.
+"""One log, many readers: events of a watched task are read once for all of them, and encoded once for each format.
 
 There is no pump and no queue. A reader that is up to date finds the others waiting
 and waits with them; if nobody does, it waits on the log itself and reads for all.
@@ -9,40 +9,50 @@ costs a cursor, and a fast task never waits for anyone.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 import anyio
 from sse_starlette.sse import AppStatus
 
 from ..background import background_tasks
 from ..errors import Unavailable
+from ..jsonable import to_bytes
 from ..log import Log
-from ..task import TERMINAL, Event, Kind
-from ..views import first_lost, frames, gap, sse
+from ..task import TERMINAL, Kind
+from ..views import Frame, frames, gap, start_of
 
-__all__ = ["Feeds"]
+__all__ = ["Feeds", "Segment"]
 
 logger = logging.getLogger(__name__)
 
 PAGE = 500
 """Events per read."""
 HELD_BYTES = 512 * 1024
-"""Encoded events a feed keeps for readers that are a little behind."""
+"""JSON of the events that a feed keeps for readers a little behind."""
 RETRY = 0.5
 """Seconds until the next try when the backend does not answer."""
-HEARTBEAT = b": heartbeat\n\n"
 
 
-@dataclass(frozen=True, slots=True)
 class Segment:
-    """Encoded events after the number `after`, up to `last`."""
+    """Successive events of one task after the number `after`, up to `last`, as frames.
 
-    after: int
-    last: int
-    data: bytes
-    is_end: bool
+    A segment is shared by all readers: the JSON of its frames is made once for all formats, and each
+    format's bytes once for all its readers.
+    """
+
+    def __init__(self, after: int, last: int, frames: Sequence[Frame], *, is_end: bool = False) -> None:
+        self.after, self.last, self.frames, self.is_end = after, last, frames, is_end
+        self.json = [to_bytes(frame.data) for frame in frames]
+        """The `data` of each frame."""
+        self.size = sum(map(len, self.json))
+        self._encoded: dict[Callable[[Segment], bytes], bytes] = {}
+
+    def encoded(self, encode: Callable[[Segment], bytes]) -> bytes:
+        """What `encode`, a function at the top of its module, makes of the segment."""
+        if (data := self._encoded.get(encode)) is None:
+            data = self._encoded[encode] = encode(self)
+        return data
 
 
 class _Feed:
@@ -122,26 +132,23 @@ class _Feed:
     async def _read(self, cursor: int, limit: int) -> Segment | None:
         events = await self._log.read(cursor, limit)
         if not events:
-            return Segment(cursor, cursor, b"", False) if await self._log.refresh() else None
+            return Segment(cursor, cursor, []) if await self._log.refresh() else None
         lost = events[0].number != cursor + 1
         if lost or (self._log.task.started_at is None and any(event.kind is Kind.STARTED for event in events)):
             await self._log.refresh()
-        return self._encode(cursor, events)
-
-    def _encode(self, cursor: int, events: Sequence[Event]) -> Segment:
-        data = b"".join(map(sse, frames(self._log.task, events)))
-        if events[0].number != cursor + 1:
-            data = sse(gap(self._log.task)) + data
-        return Segment(cursor, events[-1].number, data, events[-1].data["status"] in TERMINAL)
+        shown = frames(self._log.task, events)
+        if lost:
+            shown.insert(0, gap(self._log.task))
+        return Segment(cursor, events[-1].number, shown, is_end=events[-1].data["status"] in TERMINAL)
 
     def _hold(self, segment: Segment) -> None:
         self.last = segment.last
         self._held[segment.after] = segment
-        self._held_bytes += len(segment.data)
+        self._held_bytes += segment.size
         self._wake_all()
         while self._held_bytes > HELD_BYTES and len(self._held) > 1:
             oldest = self._held.pop(next(iter(self._held)))
-            self._held_bytes -= len(oldest.data)
+            self._held_bytes -= oldest.size
 
 
 class Feeds:
@@ -176,16 +183,14 @@ class Feeds:
         for wait in self._waits:
             wait.cancel()
 
-    async def stream(self, log: Log, cursor: int, head: bytes = b"") -> AsyncGenerator[bytes, None]:
-        """The task's events after the cursor as text/event-stream, to its terminal event."""
-        task = log.task
-        if first_lost(task, cursor):
-            head += sse(gap(task))
-            # The end is news to whoever is ahead of it.
-            cursor = min(cursor, task.last_event_id - 1 if task.is_over else task.last_event_id)
-            cursor = max(cursor, task.first_event_id - 1)
-        if head:
-            yield head
+    async def follow(self, log: Log, cursor: int | None) -> AsyncGenerator[Segment | None, None]:
+        """The task's events after the cursor (None: from now on), to its terminal event; None is a heartbeat.
+
+        See `views.start_of` for the frames that come before the events.
+        """
+        before, cursor = start_of(log.task, cursor)
+        if before:
+            yield Segment(cursor, cursor, before)
         with self._reading(log) as feed:
             while not self._is_closed:
                 segment: Segment | None = None
@@ -197,11 +202,11 @@ class Feeds:
                         self._waits.discard(wait)
                 if wait.cancelled_caught:
                     if not self._is_closed:
-                        yield HEARTBEAT
+                        yield None
                 elif segment is None:
                     return
-                elif segment.data:
-                    yield segment.data
+                elif segment.frames:
+                    yield segment
                     cursor = segment.last
                     if segment.is_end:
                         return

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from sse_starlette import EventSourceResponse
@@ -20,17 +21,17 @@ from client_sdk import wire
 
 from ..access.principal import Principal
 from ..engine import Engine
-from ..errors import CallerError, Internal, InvalidArgument, LimitExceeded, NotFound, TryLater, Unavailable
+from ..errors import CallerError, Internal, LimitExceeded, NotFound, TryLater, Unavailable
+from ..log import Log
 from ..task import Status
-from ..views import fleet, present, snapshot, sse
+from ..views import fleet, snapshot
 from .feed import Feeds
+from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data
+from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
 
 __all__ = ["error_response", "health_route", "progress_routes"]
 
 logger = logging.getLogger(__name__)
-
-RETRY = b"retry: 1000\n\n"
-"""Milliseconds after which a client whose connection broke should come back."""
 
 STATUS_CODES: tuple[tuple[type[CallerError], int], ...] = (
     (NotFound, 404),
@@ -47,26 +48,48 @@ def progress_routes(engine: Engine, feeds: Feeds, *, principal: Sender) -> list[
     """The stream and the snapshot of one engine's tasks; `principal` gives the sender of a request."""
     settings = engine.settings
 
-    async def stream(request: Request) -> Response:
+    async def streamed(
+        request: Request, body: Callable[[Log, int | None], AsyncIterator[bytes]], headers: Mapping[str, str]
+    ) -> Response:
         log = await engine.open(request.path_params["operation_id"], principal=principal(request))
-        task = log.task
-        cursor, head = _cursor(request), RETRY
-        if request.query_params.get("from") == "now":
-            cursor, head = task.last_event_id, RETRY + sse(present(task))
-            if task.is_over:
-                # Its end is news to this reader all the same.
-                cursor -= 1
-        elif task.is_over and cursor == task.last_event_id:
+        cursor = cursor_of(request)
+        if log.task.is_over and cursor == log.task.last_event_id:
             return Response(status_code=204)
         if feeds.readers >= settings.max_streams:
             raise LimitExceeded(f"{feeds.readers} streams are open already", retry_after_seconds=5)
         return EventSourceResponse(
-            feeds.stream(log, cursor, head),
-            headers={"Cache-Control": "no-cache"},
+            body(log, cursor),
+            headers={"Cache-Control": "no-cache", **headers},
             ping=0,  # the stream has a heartbeat of its own, after silence only
             shutdown_event=feeds.stopping,
             shutdown_grace_period=1,  # streams end by themselves (`Feeds.close`); to be cut off breaks the response
         )
+
+    async def stream(request: Request) -> Response:
+        async def text(log: Log, cursor: int | None) -> AsyncIterator[bytes]:
+            yield RETRY
+            async with aclosing(feeds.follow(log, cursor)) as segments:
+                async for segment in segments:
+                    yield HEARTBEAT if segment is None else segment.encoded(encode)
+
+        return await streamed(request, text, {})
+
+    async def ui_messages(request: Request) -> Response:
+        async def text(log: Log, cursor: int | None) -> AsyncIterator[bytes]:
+            messages = UIMessages(log.task.id, log.task.last_event_id if cursor is None else cursor)
+            # From the first event on, also for a reader in the middle: which block is open there stands before it.
+            async with aclosing(feeds.follow(log, 0)) as segments:
+                async for segment in segments:
+                    if segment is None:
+                        yield HEARTBEAT
+                        continue
+                    chunks = [chunk for frame in segment.frames for chunk in messages.chunks(*frame)]
+                    if chunks:
+                        yield encode_data(chunks)
+                    if segment.is_end:
+                        yield DONE
+
+        return await streamed(request, text, UI_MESSAGE_HEADERS)
 
     async def show(request: Request) -> Response:
         task = await engine.get(request.path_params["operation_id"], principal=principal(request))
@@ -75,6 +98,7 @@ def progress_routes(engine: Engine, feeds: Feeds, *, principal: Sender) -> list[
 
     return [
         Route("/progress/{operation_id:path}/stream", _answering_errors(stream)),
+        Route("/progress/{operation_id:path}/ui-messages", _answering_errors(ui_messages)),
         Route("/progress/{operation_id:path}", _answering_errors(show)),
     ]
 
@@ -132,20 +156,3 @@ def _answering_errors(endpoint: Callable[[Request], Any]) -> Callable[[Request],
         return response
 
     return answer
-
-
-def _cursor(request: Request) -> int:
-    """The number of the last event the caller has, from the header or the query; 0 for none."""
-    given = request.headers.get(wire.LAST_EVENT_ID)
-    for name in ("last_event_id", "last_message_id"):
-        given = given or request.query_params.get(name)
-    given = (given or "0").strip()
-    if given == "0-0":
-        return 0
-    if not (given.isascii() and given.isdigit() and len(given) <= 18):
-        shown = given if len(given) <= 80 else given[:77] + "..."
-        raise InvalidArgument(
-            f"The cursor must be the number of an event, got {shown!r}",
-            errors=[{"path": "last_event_id", "message": "not a number", "expected": "0 or more", "got": shown}],
-        )
-    return int(given)
