@@ -30,7 +30,7 @@ __all__ = [
     "GapData",
     "Health",
     "InputRequiredData",
-    "NotReadyYet",
+    "NotReadyData",
     "Operations",
     "OutputData",
     "Page",
@@ -267,12 +267,12 @@ class AnswerReply(Snapshot, _Advised):
 
 
 class TasksReply(_Advised):
-    """Several tasks that were waited for together."""
+    """Several tasks that were waited for together; the ids of each are in one of the three lists."""
 
     operations: list[Snapshot]
-    over: list[str] = Field(description="Ids of those that ended")
-    waiting_for_input: list[str] = Field(description="Ids of those that ask something")
-    going_on: list[str] = Field(description="Ids of the others")
+    ended: list[str]
+    waiting_for_input: list[str]
+    unfinished: list[str]
 
 
 class ProgressReply(Snapshot, _Advised):
@@ -283,7 +283,7 @@ class CancelOutcome(StrEnum):
     CANCELLED = "cancelled"
     CANCEL_REQUESTED = "cancel_requested"
     ALREADY_CANCELLED = "already_cancelled"
-    ALREADY_OVER = "already_over"
+    ALREADY_ENDED = "already_ended"
 
 
 class CancelReply(Snapshot, _Advised):
@@ -299,7 +299,7 @@ class Result(_Advised):
     page: Page | None = Field(default=None, description="Set when `result` is a part: too long, or asked for so")
 
 
-class NotReadyYet(_Model):
+class NotReadyData(_Model):
     """The `data` of a NOT_READY: how far the task is whose result was asked for. `next` is in `details`."""
 
     waited: Waited | None = None

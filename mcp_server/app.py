@@ -31,9 +31,9 @@ from .mcp.auth import hosts_and_origins, requiring_auth, shared_secret
 from .mcp.caller import principal_of
 from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
-from .mcp.paging import RESULT_URI, result_reader
-from .mcp.snapshots import STREAM_URL
+from .mcp.reply import RESULT_URI, STREAM_URL, TaskReplies, result_reader
 from .mcp.tools import LongTaskTools
+from .mcp.wait import Waiter
 from .registry import Policy, Questions, Registry, TaskMode, TaskType
 from .settings import Settings
 from .web.cors import cors
@@ -95,9 +95,10 @@ class LongTaskServer(MCPServer[Any]):
         self._feeds: Feeds | None = None
         mcp.setdefault("version", package_version())
         self._offers_task_tools = chosen.task_tools == "on"
-        tasks = TasksExtension(self.engine, tools=self._offers_task_tools, handles=True, stream_url=STREAM_URL)
+        replies = TaskReplies(self.engine, Waiter(self.engine))
+        tasks = TasksExtension(self.engine, tools=self._offers_task_tools, replies=replies, stream_url=STREAM_URL)
         self._tasks = tasks
-        own_tools = LongTaskTools(self.engine).tools()
+        own_tools = LongTaskTools(replies).tools()
         self._own_tools = frozenset(tool.name for tool in own_tools)
         mcp["tools"] = [*own_tools, *mcp.get("tools", ())]
         self._plain_tools = {tool.name for tool in mcp["tools"]}

@@ -1,13 +1,12 @@
-"""The MCP side: tools over the engine, the tasks extension, and the HTTP endpoint that serves every kind of client.
+"""The MCP side: tools over the engine, the tasks extension, and the HTTP endpoint for every kind of client.
 
-A call comes in by `endpoint`, past `auth` (or by the SDK's stdio), and is fitted to who sent it: `caller`.
+A call comes in by `endpoint`, past `auth` (or by the SDK's stdio); `caller` is what is known about its sender.
 
-- The tools for tasks: `tools` (start, find, cancel) and `following` (progress, result, questions), whose
-  methods return data that `reply` puts into the envelope.
-- A task type's own tool: `type_tools` makes it; its calls go to `extension`, which makes tasks of them
-  for clients of the tasks extension (in the shapes of `detailed`, pushed by `notifications`) and leaves the
-  others to `direct`.
-- What an answer says: `snapshots` (a task as the tools show it), `results` (its result as that of a
-  tool call), `paging` (long results), `advice` (what a person or a model reads).
-- While a call is held: `wait` (how long, for whom), `beat` (progress notifications), `rounds`.
+- `tools` are the nine tools that any client can call.
+- `extension` is the tasks extension: it makes tasks of the calls of a task type's own tool, and serves the tasks
+  to clients that follow them; `notifications` pushes them. `type_tools` makes those tools, and answers the
+  clients without the extension.
+- `reply` turns tasks into the `data` of answers, for both; `wait` decides how long a call is held, and holds it.
+- `results` (tool results), `advice` (sentences for models and people), `rounds` (questions before a task) and
+  `caller` are the ground that the others stand on: they import none of them.
 """

@@ -129,21 +129,21 @@ def _kind(field: Mapping[str, Any]) -> str:
     return str(field.get("type", "value"))
 
 
-def next_of_several(tasks: Sequence[Task], going_on: Sequence[str], *, wait_seconds: float) -> str:
+def next_of_several(tasks: Sequence[Task], unfinished: Sequence[str], *, wait_seconds: float) -> str:
     """What to do after a wait for several tasks.
 
     Args:
-        going_on: the ids of those that neither are over nor ask something.
+        unfinished: the ids of the tasks that have neither ended nor ask something.
     """
     for task in tasks:
         if task.input_requests:
             return next_step(task, wait_seconds=wait_seconds)
-    if not going_on:
+    if not unfinished:
         return "All of them are over. get_task_result(operation_id=…) gives each one's result."
     elapsed = duration(time.time() - min(task.created_at for task in tasks))
     return (
-        f"All is well: {len(tasks) - len(going_on)} of {len(tasks)} are over after {elapsed}, the rest goes on by "
-        f"itself. To wait on, call wait_for_tasks(operation_ids={json.dumps(list(going_on))}, "
+        f"All is well: {len(tasks) - len(unfinished)} of {len(tasks)} are over after {elapsed}, the rest goes on by "
+        f"itself. To wait on, call wait_for_tasks(operation_ids={json.dumps(list(unfinished))}, "
         f"wait_seconds={wait_seconds:g})."
     )
 

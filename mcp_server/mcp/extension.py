@@ -2,13 +2,17 @@
 
 An SDK `Extension`, usable with any `MCPServer`; `LongTaskServer` uses it too. It makes
 each task type a tool, turns calls of them into tasks for clients that declare the
-extension (others: `direct.py`), and serves `tasks/get`, `tasks/update` and
-`tasks/cancel`. What a task looks like is in `detailed.py`, pushes are in `notifications.py`.
+extension (others: `type_tools.py`), and serves `tasks/get`, `tasks/update` and
+`tasks/cancel`. Pushes are in `notifications.py`.
+
+A task is shown as plain dicts, because `ttlMs: null` has to reach the wire and the SDK
+leaves nulls out of models. Our own numbers travel in `_meta` under a name of ours; the
+extension has no place for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -24,19 +28,35 @@ from client_sdk import wire
 from ..engine import Engine
 from ..errors import CallerError, InvalidArgument, NotFound
 from ..registry import TaskType
-from ..task import Task
+from ..task import Status, Task
+from ..views import snapshot
+from .advice import status_line
 from .caller import TASKS, Caller, missing_extension
-from .detailed import create_result, detailed_task
-from .direct import DirectCalls
 from .notifications import TaskPushes
-from .reply import failure
+from .reply import POLL_INTERVAL_SECONDS, TaskReplies, stream_url
+from .results import error_reply, protocol_error, tool_result
 from .rounds import Round
-from .snapshots import stream_url
-from .type_tools import task_tool
+from .type_tools import TypeToolCalls, task_tool
+from .wait import Waiter
 
 __all__ = ["TasksExtension"]
 
 Request = ServerRequestContext[Any, Any]
+
+_STATUS: Mapping[Status, str] = {
+    Status.QUEUED: "working",
+    Status.RUNNING: "working",
+    Status.INPUT_REQUIRED: "input_required",
+    Status.COMPLETED: "completed",
+    # A failure that is no error of the protocol is a result that says so.
+    Status.FAILED: "completed",
+    Status.CANCELLED: "cancelled",
+}
+
+_IN_META = (
+    "status", "progress", "message", "current", "total", "stage", "attempt", "elapsed_seconds", "estimated_remaining",
+    "queue_position",
+)  # fmt: skip
 
 
 class _TaskParams(RequestParams):
@@ -59,8 +79,8 @@ class TasksExtension(Extension):
         engine: its task types become tools. Types registered after the server was made
             are added with `server.add_tool`, see `binding`.
         tools: False serves tasks that were started otherwise, and offers no tools.
-        handles: the server has `get_task_result` and the other tools for tasks, so that a client
-            without the extension can be answered with a handle. Without them its call is
+        replies: those of `LongTaskServer`, which has `get_task_result` and the other tools for tasks, so
+            that a client without the extension can be answered with a handle. Without them its call is
             held until the task is over.
         stream_url: where a task's event stream is, with `{operation_id}` in it; told to clients. What
             begins with a slash is a path of this server, told to those who came over HTTP.
@@ -69,12 +89,17 @@ class TasksExtension(Extension):
     identifier = TASKS
 
     def __init__(
-        self, engine: Engine, *, tools: bool = True, handles: bool = False, stream_url: str | None = None
+        self,
+        engine: Engine,
+        *,
+        tools: bool = True,
+        replies: TaskReplies | None = None,
+        stream_url: str | None = None,
     ) -> None:
         self._engine, self._stream_url = engine, stream_url
         self._offers_tools = tools
         self._is_running = False
-        self._direct = DirectCalls(engine, handles=handles)
+        self._calls = TypeToolCalls(replies or TaskReplies(engine, Waiter(engine)), handles=replies is not None)
         self.listen = TaskPushes(engine, self._shown)
 
     @asynccontextmanager
@@ -116,7 +141,7 @@ class TasksExtension(Extension):
         try:
             return await self._call(task_type, params, ctx)
         except CallerError as error:
-            return failure(task_type.name, error)
+            return error_reply(task_type.name, error)
 
     # Calls of a task type's tool.
 
@@ -124,8 +149,8 @@ class TasksExtension(Extension):
         caller = Caller.of(ctx)
         if task_type.policy.mode == "required" and not caller.declares_tasks:
             raise missing_extension()
-        if (resumed := await self._direct.resumed(params, caller)) is not None:
-            return await self._direct.answer(resumed, task_type, caller, ctx)
+        if (resumed := await self._calls.resumed(params, caller)) is not None:
+            return await self._calls.finish_call(resumed, task_type, caller, ctx)
         # A bad argument is refused before there is a task.
         task_type.bind(params.arguments or {})
         this_round = Round.of(params, task_type.ask_first)
@@ -140,8 +165,8 @@ class TasksExtension(Extension):
             answers=this_round.answers,
         )
         if caller.declares_tasks and task_type.policy.mode != "never":
-            return create_result(task, stream_url=self._url(task, caller))
-        return await self._direct.answer(task, task_type, caller, ctx)
+            return _create_result(task, stream_url=self._url(task, caller))
+        return await self._calls.finish_call(task, task_type, caller, ctx)
 
     # The methods of the extension.
 
@@ -165,7 +190,7 @@ class TasksExtension(Extension):
 
     async def _shown(self, task: Task, caller: Caller) -> dict[str, Any]:
         known = task.type in self._engine.registry
-        return detailed_task(
+        return _detailed_task(
             task,
             self._engine.registry.get(task.type).output_schema if known else None,
             shows_questions=caller.answers_forms,
@@ -203,3 +228,58 @@ def _refusals() -> Iterator[None]:
         raise MCPError(INVALID_PARAMS, error.message, error.details or None) from None
     except CallerError as error:
         raise MCPError(INTERNAL_ERROR, error.message, {"error_code": error.code, **error.details}) from None
+
+
+def _create_result(task: Task, *, stream_url: str | None = None) -> dict[str, Any]:
+    """The answer to a tool call that became a task."""
+    return {"resultType": "task", **_task(task, _STATUS[task.status or Status.QUEUED], stream_url, None)}
+
+
+def _detailed_task(
+    task: Task,
+    output_schema: Mapping[str, Any] | None,
+    *,
+    shows_questions: bool,
+    stream_url: str | None = None,
+    queue_position: int | None = None,
+) -> dict[str, Any]:
+    """The whole of a task as `tasks/get` and `notifications/tasks` show it.
+
+    Args:
+        output_schema: what its type says it returns.
+        shows_questions: whether the client declared the kind of question we ask. To one
+            that did not, a waiting task is simply not ready yet.
+    """
+    status = _STATUS[task.status or Status.QUEUED]
+    extra: dict[str, Any] = {}
+    if status == "input_required":
+        if shows_questions:
+            extra["inputRequests"] = {key: dict(request) for key, request in task.input_requests.items()}
+        else:
+            status = "working"
+    elif status == "completed":
+        if (error := protocol_error(task)) is not None:
+            status = "failed"
+            extra["error"] = error.error.model_dump(mode="json", exclude_none=True)
+        else:
+            # With a `resultType` of its own: the extension's TypeScript client reads no result without one.
+            extra["result"] = tool_result(task, output_schema).model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {**_task(task, status, stream_url, queue_position), **extra}
+
+
+def _task(task: Task, status: str, stream_url: str | None, queue_position: int | None) -> dict[str, Any]:
+    shown = snapshot(task, queue_position=queue_position).model_dump(mode="json", include=set(_IN_META))
+    numbers = {**shown, "cursor": task.last_event_id}
+    if stream_url is not None:
+        numbers["stream_url"] = stream_url
+    return {
+        "taskId": task.id,
+        "status": status,
+        "statusMessage": status_line(task),
+        "createdAt": wire.timestamp(task.created_at),
+        "lastUpdatedAt": wire.timestamp(task.updated_at),
+        # A live task is kept without limit; the time it is kept for counts from its end.
+        "ttlMs": None if task.expires_at is None else max(1, round((task.expires_at - task.created_at) * 1000)),
+        "pollIntervalMs": round(POLL_INTERVAL_SECONDS * 1000),
+        "_meta": {wire.TASK_META_KEY: numbers},
+    }

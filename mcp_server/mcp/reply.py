@@ -1,41 +1,120 @@
-"""The envelope every tool of ours answers with, and the `Tool` that puts answers into it.
+"""Tasks as the `data` of answers, and the `Tool` that puts data into our envelope.
 
-A tool method returns its data or raises a `CallerError`; this file makes the same
-object out of either, as `structuredContent` and as JSON text, and lets no traceback out.
+`TaskReplies` is the one place that decides how much of a long result an answer carries.
+A bare request is a program's and gets everything; an MCP client is taken for an agent's
+host, whose answers should stay short: a long result comes in pages, and whole as an MCP
+resource.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, get_type_hints
 
 from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, TextContent
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from client_sdk import wire
 
-from ..errors import CallerError, Internal, InvalidArgument
+from ..engine import Engine
+from ..errors import CallerError, Internal, InvalidArgument, NotFound
 from ..jsonable import to_text
 from ..registry import explain
-from .advice import next_after_error
+from ..task import Status, Task
+from ..views import snapshot
+from .advice import next_page, next_step
+from .caller import Caller
+from .results import Answered, error_reply, success
+from .wait import Hold, Waiter
 
-__all__ = ["Answered", "ReplyTool", "failure", "success"]
+__all__ = [
+    "POLL_INTERVAL_SECONDS",
+    "RESULT_URI",
+    "STREAM_URL",
+    "ReplyTool",
+    "TaskReplies",
+    "result_reader",
+    "stream_url",
+]
+
+POLL_INTERVAL_SECONDS = 1.0
+RESULT_URI = "longtask://{operation_id}/result"
+STREAM_URL = "/progress/{operation_id}/stream"
 
 logger = logging.getLogger(__name__)
 
 
-class Answered(Exception):
-    """Carries a finished result out of a tool method that is no plain success."""
+class TaskReplies:
+    """Turns tasks into the `data` of replies, for one engine."""
 
-    def __init__(self, result: CallToolResult) -> None:
-        super().__init__()
-        self.result = result
+    def __init__(self, engine: Engine, waiter: Waiter) -> None:
+        self.engine, self.waiter = engine, waiter
+
+    async def snapshots(self, tasks: Sequence[Task], caller: Caller) -> list[wire.Snapshot]:
+        """Several tasks, whose outputs share the answer's budget."""
+        return [wire.Snapshot(**await self._snapshot(task, caller, share=len(tasks))) for task in tasks]
+
+    async def _snapshot(self, task: Task, caller: Caller, *, share: int = 1) -> dict[str, Any]:
+        """The fields of `wire.Snapshot`; the output is left out if it is too long for this caller."""
+        position = await self.engine.queue_position(task)
+        fields = snapshot(task, queue_position=position).model_dump()
+        if self._exceeds(task, caller, self.engine.settings.result_budget // share):
+            fields["output"] = None
+        return fields
+
+    async def advised(self, task: Task, caller: Caller, hold: Hold | None = None) -> dict[str, Any]:
+        """The fields of `wire.Snapshot`, with the hold that was applied and the next step."""
+        fields = await self._snapshot(task, caller)
+        advice = next_step(
+            task,
+            wait_seconds=self.waiter.suggested_wait(caller),
+            queue_position=fields["queue_position"],
+            shows_output=fields["output"] is not None or task.output is None,
+        )
+        return {**fields, "next": advice, "waited": hold.as_wire() if hold else None}
+
+    async def started(self, task: Task, caller: Caller, hold: Hold | None) -> wire.StartReply:
+        """The data of `start_long_task`, and of a task type's own tool whose task has not ended in time."""
+        fields, page = await self.advised(task, caller, hold), None
+        if self.is_paged(task, caller):
+            fields["output"], page = _page(task, 0, self.engine.settings.result_budget)
+            fields["next"] = next_page(task, page)
+        return wire.StartReply(
+            **fields,
+            stream_url=stream_url(STREAM_URL, task, caller),
+            poll_interval_seconds=POLL_INTERVAL_SECONDS,
+            page=page,
+        )
+
+    def result(
+        self, task: Task, caller: Caller, hold: Hold, *, offset: int | None = None, limit: int | None = None
+    ) -> wire.Result:
+        """The result of a completed task: whole, or the page that was asked for."""
+        output, page = task.output, None
+        if offset is not None or limit is not None or self.is_paged(task, caller):
+            output, page = _page(task, offset or 0, limit or self.engine.settings.result_budget)
+        return wire.Result(
+            operation_id=task.id,
+            status=wire.TaskStatus.COMPLETED,
+            output=output,
+            result=output,
+            completed_at=snapshot(task).completed_at,
+            page=page,
+            next=next_page(task, page),
+            waited=hold.as_wire(),
+        )
+
+    def is_paged(self, task: Task, caller: Caller) -> bool:
+        """Whether this caller gets the task's output in pages."""
+        return self._exceeds(task, caller, self.engine.settings.result_budget)
+
+    def _exceeds(self, task: Task, caller: Caller, budget: int) -> bool:
+        return not caller.is_bare and task.output is not None and len(_text(task)) > budget
 
 
 class ReplyTool(Tool):
@@ -64,47 +143,57 @@ class ReplyTool(Tool):
         except Answered as answered:
             return answered.result
         except CallerError as error:
-            return failure(self.name, error)
+            return error_reply(self.name, error)
         except Exception:
             incident = uuid.uuid4().hex[:12]
             logger.exception("tool %s failed, incident %s", self.name, incident)
-            return failure(self.name, Internal(incident))
+            return error_reply(self.name, Internal(incident))
 
 
-def success(action: str, data: BaseModel) -> CallToolResult:
-    # Only what was said: the fields of a failure are not part of a success.
-    return _result(
-        {"status": "success", "action": action, "data": data.model_dump(mode="json"), "timestamp": _now()},
-        is_error=False,
+def stream_url(template: str, task: Task, caller: Caller) -> str | None:
+    """Where the caller can read the task's events; None if nowhere.
+
+    Args:
+        template: a URL with `{operation_id}` in it. One that begins with a slash is a path of this
+            server, which a caller over stdio or in memory cannot reach.
+    """
+    if template.startswith("/"):
+        if caller.root is None:
+            return None
+        template = caller.root + template
+    return template.format(operation_id=task.id)
+
+
+def result_reader(engine: Engine) -> Any:
+    """The function behind the resource that holds a whole result."""
+
+    async def result(operation_id: str, ctx: Context) -> str:
+        """The whole result of a completed task: its text, or its JSON."""
+        try:
+            task = await engine.get(operation_id, principal=Caller.of(ctx).principal)
+        except NotFound as error:
+            raise ResourceNotFoundError(error.message) from None
+        if task.status is not Status.COMPLETED:
+            raise ResourceError(f"The task is {task.status}; only a completed task has a result")
+        return _text(task)
+
+    return result
+
+
+def _page(task: Task, offset: int, limit: int) -> tuple[str, wire.Page]:
+    """The characters of the output from `offset` on, at most `limit`, and which they are."""
+    text = _text(task)
+    end = offset + limit
+    return text[offset:end], wire.Page(
+        offset=offset,
+        total_characters=len(text),
+        next_offset=end if end < len(text) else None,
+        resource=RESULT_URI.format(operation_id=task.id),
     )
 
 
-def failure(
-    action: str, error: CallerError, *, data: dict[str, Any] | None = None, is_error: bool = True
-) -> CallToolResult:
-    advice = error.details.get("next") or next_after_error(error)
-    return _result(
-        {
-            "status": "error",
-            "action": action,
-            "error": error.message,
-            "error_code": error.code,
-            "details": {**error.details, "next": advice} if advice else error.details,
-            "data": data,
-            "timestamp": _now(),
-        },
-        is_error=is_error,
-    )
-
-
-def _result(reply: dict[str, Any], *, is_error: bool) -> CallToolResult:
-    return CallToolResult(
-        content=[TextContent(type="text", text=to_text(reply))], structured_content=reply, is_error=is_error
-    )
-
-
-def _now() -> str:
-    return wire.timestamp(time.time())
+def _text(task: Task) -> str:
+    return task.output if isinstance(task.output, str) else to_text(task.output)
 
 
 def _invalid(error: ValidationError) -> InvalidArgument:

@@ -1,27 +1,38 @@
-"""The result of a task as the result of a tool call, which is what it would have been without the task.
+"""Results of tool calls: our envelope, and the result of a task as its own tool's call would have had it.
 
-Text for who reads text, structured content that fits the declared output schema.
-Failures are our error envelope, except those that an author raised as errors of the
-protocol itself, which stay that.
+Text for people and models; structured content that matches the declared output schema.
+The failure of a task is our error envelope, except for an error of the protocol itself
+that its author raised, which stays one.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
+from pydantic import BaseModel
 
 from client_sdk import wire
 
 from ..errors import PROTOCOL_ERROR, CallerError
 from ..jsonable import to_text
 from ..task import Status, Task
-from .advice import next_step
-from .reply import failure
+from .advice import next_after_error, next_step
 
-__all__ = ["TaskCancelled", "TaskFailed", "output_schema", "protocol_error", "task_error", "tool_result"]
+__all__ = [
+    "Answered",
+    "TaskCancelled",
+    "TaskFailed",
+    "error_reply",
+    "output_schema",
+    "protocol_error",
+    "success",
+    "task_error",
+    "tool_result",
+]
 
 
 class TaskFailed(CallerError):
@@ -30,6 +41,50 @@ class TaskFailed(CallerError):
 
 class TaskCancelled(CallerError):
     code = "TASK_CANCELLED"
+
+
+class Answered(Exception):
+    """Carries a finished result out of a tool method that is no plain success."""
+
+    def __init__(self, result: CallToolResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+def success(action: str, data: BaseModel) -> CallToolResult:
+    # The fields of a failure are not part of a success.
+    return _envelope(
+        {"status": "success", "action": action, "data": data.model_dump(mode="json"), "timestamp": _now()},
+        is_error=False,
+    )
+
+
+def error_reply(
+    action: str, error: CallerError, *, data: dict[str, Any] | None = None, is_error: bool = True
+) -> CallToolResult:
+    advice = error.details.get("next") or next_after_error(error)
+    return _envelope(
+        {
+            "status": "error",
+            "action": action,
+            "error": error.message,
+            "error_code": error.code,
+            "details": {**error.details, "next": advice} if advice else error.details,
+            "data": data,
+            "timestamp": _now(),
+        },
+        is_error=is_error,
+    )
+
+
+def _envelope(reply: dict[str, Any], *, is_error: bool) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(type="text", text=to_text(reply))], structured_content=reply, is_error=is_error
+    )
+
+
+def _now() -> str:
+    return wire.timestamp(time.time())
 
 
 def tool_result(task: Task, schema: Mapping[str, Any] | None) -> CallToolResult:
@@ -42,7 +97,7 @@ def tool_result(task: Task, schema: Mapping[str, Any] | None) -> CallToolResult:
         text = task.output if isinstance(task.output, str) else to_text(task.output)
         structured = {"result": task.output} if _wraps(schema, task.output) else task.output
         return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
-    return failure(task.type, task_error(task))
+    return error_reply(task.type, task_error(task))
 
 
 def task_error(task: Task) -> CallerError:

@@ -1,9 +1,9 @@
-"""How long a request may be held, and the holding itself.
+"""Decides how long a request is held open, and holds it.
 
-A held request ends when the task is over or asks something, or when its time is up;
-that is no error and cancels nothing, and neither does the caller's going away. While it
-is held, the caller's progress token is served and, where the client offers it, the
-task's questions are put to its user.
+A hold ends when the task ends or asks something, or when its time is up; that is no
+error and cancels nothing, and neither does a caller that hangs up. During a hold the
+caller's progress token is served and, where the client offers it, the task's questions
+are put to its user.
 
 `HOSTS` is the table of the agent hosts we know; `docs/mcp-clients.md` shows it and a
 test compares the two. Values are cut to what is allowed, never refused.
@@ -28,16 +28,15 @@ from ..errors import CallerError, InvalidArgument
 from ..settings import host_rows
 from ..task import Task
 from .advice import status_line
-from .beat import Beat
 from .caller import AnyContext, Caller, request_of
 
-__all__ = ["HOSTS", "Applied", "Purpose", "Waiter"]
+__all__ = ["HOSTS", "Hold", "ProgressNotifier", "Purpose", "Waiter"]
 
 SHORT, LONG = 45.0, 110.0
 """Seconds for hosts that give a call 60 s and 300 s: both leave room for the answer."""
 
-UNKNOWN_WORTH = 25.0
-"""Seconds worth passing for a caller we know nothing of; nobody gives up earlier than 30 s."""
+UNKNOWN_HOST = 25.0
+"""Seconds suggested to an unknown caller; no client gives up earlier than 30 s."""
 
 HOSTS: Mapping[str, float] = {
     "antigravity-client": SHORT,
@@ -61,70 +60,113 @@ HOSTS: Mapping[str, float] = {
 }
 """Seconds a request of each host is held, by its `clientInfo.name` in lower case with hyphens."""
 
+NOTIFY_INTERVAL = 10.0
+"""Seconds of silence after which a progress notification is sent in any case."""
+NOTIFY_PAUSE = 1.0
+"""Seconds between two progress notifications, however fast the task reports."""
+SMALLEST_STEP = 0.001
+"""Added to the progress of a task that has not moved: MCP wants each value above the one before."""
+
 Purpose = Literal["start", "follow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class Hold:
     """How many seconds a request is held at most, and why so many."""
 
     seconds: float
     reason: str
     asked: float | None = None
 
-    @property
-    def shown(self) -> wire.Waited:
+    def as_wire(self) -> wire.Waited:
         return wire.Waited(
             seconds=None if math.isinf(self.seconds) else self.seconds, asked=self.asked, reason=self.reason
         )
 
 
+class ProgressNotifier:
+    """Progress notifications of one held request, whose caller gave a progress token.
+
+    One every 10 s, so that hosts that reset their timeout on progress do not give up; sooner
+    when the task moved, at most one per second.
+    """
+
+    def __init__(self, request: ServerRequestContext[Any, Any]) -> None:
+        self._request = request
+        self._sent_at = anyio.current_time()
+        self._sent, self._version = -1.0, -1
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the pause after the last notification is over."""
+        return anyio.current_time() - self._sent_at >= NOTIFY_PAUSE
+
+    def delay(self) -> float:
+        """Seconds until the pause, or else the silence, has lasted long enough."""
+        since = anyio.current_time() - self._sent_at
+        return max(0.01, (NOTIFY_INTERVAL if self.may_send else NOTIFY_PAUSE) - since)
+
+    async def notify(self, progress: float, version: int, line: str) -> None:
+        """Send a notification if one is due.
+
+        Args:
+            progress: 0 to 100.
+            version: a number that differs from the last one sent when there is news.
+        """
+        since = anyio.current_time() - self._sent_at
+        if since < NOTIFY_PAUSE or (since < NOTIFY_INTERVAL and version == self._version):
+            return
+        self._sent = max(progress, self._sent + SMALLEST_STEP)
+        self._sent_at, self._version = anyio.current_time(), version
+        await self._request.session.report_progress(self._sent, 100.0, line)
+
+
 class Waiter:
-    """Decides on waits and carries them out, for one engine."""
+    """Decides on holds and carries them out, for one engine.
+
+    One per server: it knows which questions are being put to a user, so that two held calls
+    do not put the same one twice.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._being_asked: set[tuple[str, str]] = set()
 
-    def worth(self, caller: Caller) -> float:
-        """The `wait_seconds` a caller had best pass next time."""
+    def suggested_wait(self, caller: Caller) -> float:
+        """The `wait_seconds` that suits this caller's next request."""
         if caller.has_token:
             return self._cut(LONG)
-        return self._cut(self._host_wait(caller) or UNKNOWN_WORTH)
+        return self._cut(self._host_wait(caller) or UNKNOWN_HOST)
 
-    def applied(self, caller: Caller, asked: float | None, purpose: Purpose) -> Applied:
+    def decide(self, caller: Caller, asked: float | None, purpose: Purpose) -> Hold:
         """How long this request is held, and why."""
         limit = self._engine.settings.max_wait
         if asked is not None:
             seconds = self._cut(asked)
             reason = "as asked" if seconds == asked else f"cut to what this server allows (0 to {limit:g} s)"
-            return Applied(seconds=seconds, reason=reason, asked=asked if math.isfinite(asked) else None)
+            return Hold(seconds=seconds, reason=reason, asked=asked if math.isfinite(asked) else None)
         if caller.declares_tasks:
-            return Applied(seconds=0.0, reason="the client follows tasks by itself (tasks extension)")
+            return Hold(seconds=0.0, reason="the client follows tasks by itself (tasks extension)")
         known = self._host_wait(caller)
         if purpose == "start" and (known or caller.has_token):
             grace = self._cut(self._engine.settings.start_grace)
-            return Applied(seconds=grace, reason="a short grace, so that a short task answers with its result")
+            return Hold(seconds=grace, reason="a short grace, so that a short task answers with its result")
         if caller.has_token:
-            return Applied(seconds=self._cut(LONG), reason="the caller gets progress notifications meanwhile")
+            return Hold(seconds=self._cut(LONG), reason="the caller gets progress notifications meanwhile")
         if known:
-            return Applied(seconds=self._cut(known), reason=f"what {caller.name} waits for one call")
+            return Hold(seconds=self._cut(known), reason=f"what {caller.name} waits for one call")
         who = "a bare request" if caller.is_bare else "a client that is not in the table of known hosts"
-        return Applied(seconds=0.0, reason=f"wait_seconds was not given, by {who}")
+        return Hold(seconds=0.0, reason=f"wait_seconds was not given, by {who}")
 
-    async def hold(self, ctx: AnyContext, task: Task, applied: Applied, *, any_event: bool = False) -> Task:
-        """The task after the wait. See `Engine.wait`."""
-        if applied.seconds <= 0:
+    async def wait(self, ctx: AnyContext, task: Task, hold: Hold, *, any_event: bool = False) -> Task:
+        """The task after the hold, serving the caller meanwhile. See `Engine.wait`."""
+        if hold.seconds <= 0:
             return task
-        return await self.until(ctx, task, applied.seconds, any_event=any_event)
-
-    async def until(self, ctx: AnyContext, task: Task, seconds: float, *, any_event: bool = False) -> Task:
-        """Wait up to so many seconds (`math.inf`: as long as it takes), serving the caller meanwhile."""
         request, caller = request_of(ctx), Caller.of(ctx)
         asks = caller.answers_forms and caller.reachable
         skipped: set[str] = set()
-        beat = Beat(request) if caller.has_token else None
-        deadline = anyio.current_time() + seconds
+        notifier = ProgressNotifier(request) if caller.has_token else None
+        deadline = anyio.current_time() + hold.seconds
         while not task.is_over and (left := deadline - anyio.current_time()) > 0:
             open_keys = [key for key in task.input_requests if key not in skipped]
             if task.input_requests and not any_event:
@@ -134,19 +176,18 @@ class Waiter:
                 task = await self._ask(request, task, open_keys[0])
                 continue
             seen = task.last_event_id
-            if beat is None:
+            if notifier is None:
                 task = await self._engine.wait(task, left, any_event=any_event)
             else:
-                task = await self._engine.wait(task, min(left, beat.due()), any_event=any_event or beat.rested)
-                await beat.tell(task.progress, task.last_event_id, status_line(task))
+                delay = min(left, notifier.delay())
+                task = await self._engine.wait(task, delay, any_event=any_event or notifier.may_send)
+                await notifier.notify(task.progress, task.last_event_id, status_line(task))
             if any_event and task.last_event_id > seen:
                 break
         return task
 
-    async def until_several(
-        self, ctx: AnyContext, tasks: Sequence[Task], applied: Applied, *, first: bool
-    ) -> list[Task]:
-        """The tasks after a wait for all of them, or for the `first` one, to end or to ask something."""
+    async def wait_for_several(self, ctx: AnyContext, tasks: Sequence[Task], hold: Hold, *, first: bool) -> list[Task]:
+        """The tasks after a hold for all of them, or for the `first` one, to end or to ask something."""
         held = {task.id: task for task in tasks}
         request, caller = request_of(ctx), Caller.of(ctx)
 
@@ -156,27 +197,27 @@ class Waiter:
 
         async def follow(task: Task) -> None:
             try:
-                held[task.id] = await self._engine.wait(task, applied.seconds)
+                held[task.id] = await self._engine.wait(task, hold.seconds)
                 ended = done()
             except CallerError:
                 ended = True  # the last look, below, says it
             if ended:
                 waiting.cancel_scope.cancel()
 
-        async def tell() -> None:
-            beat = Beat(request)
+        async def notify() -> None:
+            notifier = ProgressNotifier(request)
             while True:
-                await anyio.sleep(beat.due())
-                over = sum(task.is_over for task in held.values())
-                await beat.tell(100.0 * over / len(held), over, f"{over} of {len(held)} tasks are over")
+                await anyio.sleep(notifier.delay())
+                ended = sum(task.is_over for task in held.values())
+                await notifier.notify(100.0 * ended / len(held), ended, f"{ended} of {len(held)} tasks have ended")
 
-        if not done() and applied.seconds > 0:
-            with anyio.move_on_after(applied.seconds):
+        if not done() and hold.seconds > 0:
+            with anyio.move_on_after(hold.seconds):
                 async with anyio.create_task_group() as waiting:
                     for task in tasks:
                         waiting.start_soon(follow, task)
                     if caller.has_token:
-                        waiting.start_soon(tell)
+                        waiting.start_soon(notify)
         return [await self._engine.get(task.id, principal=caller.principal) for task in tasks]
 
     async def _ask(self, request: ServerRequestContext[Any, Any], task: Task, key: str) -> Task:
@@ -191,7 +232,7 @@ class Waiter:
                 answer = await request.session.elicit_form(
                     params["message"], params["requestedSchema"], related_request_id=request.request_id
                 )
-                if answer.action != "cancel":  # dismissed is not answered: somebody else may
+                if answer.action != "cancel":  # dismissed is not answered: another client may still do it
                     response = answer.model_dump(mode="json", include={"action", "content"}, exclude_none=True)
                     task, _ = await self._engine.answer(task.id, {key: response}, principal=principal)
         except (MCPError, ValidationError, InvalidArgument):

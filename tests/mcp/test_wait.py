@@ -181,13 +181,13 @@ async def test_several_tasks_are_waited_for_together(served: Served) -> None:
     slow, asking, quick = [await served.bare.start(kind) for kind in ("gated", "asks", "text")]
     with anyio.fail_after(20):
         some = await served.bare.call("wait_for_tasks", operation_ids=[slow, quick], wait_seconds=60)
-        assert (some["data"]["over"], some["data"]["going_on"]) == ([quick], [slow])
+        assert (some["data"]["ended"], some["data"]["unfinished"]) == ([quick], [slow])
         assert f'operation_ids=["{slow}"]' in some["data"]["next"]
         served.gate.open()
         every = await served.bare.call(
             "wait_for_tasks", operation_ids=[slow, asking, quick], mode="all", wait_seconds=60
         )
-    assert sorted(every["data"]["over"]) == sorted([slow, quick])
+    assert sorted(every["data"]["ended"]) == sorted([slow, quick])
     assert every["data"]["waiting_for_input"] == [asking]
     assert "respond_to_task" in every["data"]["next"]
     missing = await served.bare.call("wait_for_tasks", operation_ids=[quick, "unknown"])

@@ -13,7 +13,7 @@ from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, Implementation, TextContent
 
-from mcp_server.mcp import beat
+from mcp_server.mcp import wait
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, Modern
 
@@ -65,8 +65,8 @@ async def test_a_caller_with_a_progress_token_is_kept_posted_and_gets_the_result
 
 async def test_silence_is_broken_by_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that reports nothing still has its caller's clock reset, with values that grow as MCP wants them to."""
-    monkeypatch.setattr(beat, "INTERVAL", 0.05)
-    monkeypatch.setattr(beat, "PAUSE", 0.01)
+    monkeypatch.setattr(wait, "NOTIFY_INTERVAL", 0.05)
+    monkeypatch.setattr(wait, "NOTIFY_PAUSE", 0.01)
     told: list[float] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -90,6 +90,25 @@ async def test_a_client_that_can_ask_its_user_is_asked_for_the_running_task(serv
             result = await client.call_tool("asks", {}, meta=_meta(WAIT))
     assert _text(result) == "confirmed: True"
     assert asked == ["Go on?"]
+
+
+async def test_a_question_is_not_put_twice_by_two_held_calls(served: Served) -> None:
+    """While the call of the type's own tool puts a question to its user, a call of get_task_result does not."""
+    asked: list[str] = []
+    other = Client(served.url, mode="legacy", elicitation_callback=_answering(asked, {"confirm": False}))
+
+    async def meanwhile(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        operation_id = (await served.bare.call("list_operations"))["data"]["operations"][0]["operation_id"]
+        second = await other.call_tool("get_task_result", {"operation_id": operation_id, "wait_seconds": 20})
+        assert second.structured_content is not None
+        assert second.structured_content["data"]["status"] == "input_required"
+        return ElicitResult(action="accept", content={"confirm": True})
+
+    with anyio.fail_after(30):
+        async with other, Client(served.url, mode="legacy", elicitation_callback=meanwhile) as client:
+            result = await client.call_tool("asks", {}, meta=_meta(WAIT))
+    assert (asked, _text(result)) == (["Go on?"], "confirmed: True")
 
 
 async def test_questions_that_come_first_are_put_to_a_modern_client(served: Served) -> None:
