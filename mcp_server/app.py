@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar, overload
 
 from mcp.server.mcpserver import MCPServer
@@ -22,6 +21,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ._version import package_version
 from .access.principal import Principal
 from .backend import Backend
 from .backends import open_backend
@@ -40,7 +40,7 @@ from .web.cors import cors
 from .web.feed import Feeds
 from .web.routes import error_response, health_route, progress_routes
 
-__all__ = ["LongTaskServer", "package_version"]
+__all__ = ["LongTaskServer"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Lifespan = Callable[["LongTaskServer"], AbstractAsyncContextManager[Any]]
@@ -49,13 +49,6 @@ NOT_RUNNING = (
     "The server is not running. An application that mounts it has to run it in its own lifespan: "
     "Starlette(lifespan=server.lifespan), FastAPI(lifespan=server.lifespan)"
 )
-
-
-def package_version() -> str:
-    try:
-        return version("mcp-long-tasks")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 class LongTaskServer(MCPServer[Any]):

@@ -18,6 +18,8 @@ from typing import Any
 
 import anyio
 
+from client_sdk.wire import CancelOutcome
+
 from .access.principal import Principal
 from .backend import Backend, Fleet, Limits, Page
 from .background import background_tasks
@@ -31,7 +33,6 @@ from .errors import (
     NotRetryable,
     TaskError,
     Unavailable,
-    shown,
 )
 from .jsonable import clean, storable
 from .log import Log
@@ -111,9 +112,11 @@ class Engine:
         self.registry.get(task_type).bind(arguments or {})
         arguments, metadata = self._as_json("arguments", arguments or {}), self._as_json("metadata", metadata or {})
         if not 0 <= priority <= 9:
-            raise _invalid("priority", "must be from 0 to 9", "0 to 9", priority)
+            raise InvalidArgument.at("priority", "must be from 0 to 9", "0 to 9", priority)
         if not 0 <= start_after <= 366 * 86_400:
-            raise _invalid("start_after", "must be 0 or more seconds, at most a year", "0 to 31622400", start_after)
+            raise InvalidArgument.at(
+                "start_after", "must be 0 or more seconds, at most a year", "0 to 31622400", start_after
+            )
         _check_text("idempotency_key", idempotency_key, 512)
         await self._check_room()
         now = time.time()
@@ -163,28 +166,48 @@ class Engine:
                     break
         return task
 
-    async def cancel(self, task_id: str, reason: str | None = None, *, principal: Principal) -> Task:
-        """Ask the task to stop. Returns at once: a queued task is over then, a running one soon.
+    async def cancel(
+        self, task_id: str, reason: str | None = None, *, principal: Principal, patience: float = 0.0
+    ) -> tuple[Task, CancelOutcome]:
+        """Ask the task to stop; the task, and what became of the request. Harmless when repeated or too late.
 
-        Harmless when it is over or was asked before. Raises NotFound, InvalidArgument.
+        A queued task has ended when this returns, a running one ends soon.
+
+        Args:
+            reason: kept with the task; at most 2000 characters.
+            patience: seconds to wait for the end of a running task.
+
+        Raises:
+            NotFound, InvalidArgument, Unavailable
         """
         _check_text("reason", reason or None, 2000)
         while True:
             task = await self.get(task_id, principal=principal)
-            if task.is_over or task.cancel_requested:
-                return task
+            if task.status is Status.CANCELLED:
+                return task, CancelOutcome.ALREADY_CANCELLED
+            if task.is_over:
+                return task, CancelOutcome.ALREADY_ENDED
+            if task.cancel_requested:
+                break
             after, first = advance(task, Kind.CANCEL_REQUESTED, at=time.time(), reason=reason)
             events = [first]
             if task.status is Status.QUEUED:
-                after, last = advance(
-                    after, Kind.CANCELLED, at=time.time(), reason=reason, expires_at=self._expiry(task)
-                )
+                after, last = advance(after, Kind.CANCELLED, at=first.at, reason=reason, expires_at=self._expiry(task))
                 events.append(last)
             try:
                 await self.backend.commit(task, after, events, durable=True)
             except Conflict:
                 continue
-            return after
+            task = after
+            break
+        with anyio.move_on_after(patience):
+            while not task.is_over:
+                await self.backend.wait(task.id, task.last_event_id)
+                task = await self._seen_by(task.owner, task.id)
+        if task.status is Status.CANCELLED:
+            return task, CancelOutcome.CANCELLED
+        # A task that completed before it saw the request was over, as far as its canceller is concerned.
+        return task, CancelOutcome.ALREADY_ENDED if task.is_over else CancelOutcome.CANCEL_REQUESTED
 
     async def answer(
         self, task_id: str, responses: Mapping[str, Any], *, principal: Principal
@@ -233,7 +256,7 @@ class Engine:
             priority=old.priority,
             state=old.state,
             has_state=old.has_state,
-            # Who was refused, or waited in vain, asks again.
+            # Declined and timed-out answers are dropped, so the new task asks those questions again.
             answers={key: answer for key, answer in old.answers.items() if answer.get("action") not in NO_ANSWER},
         )
         return await self._create(fresh)
@@ -253,14 +276,14 @@ class Engine:
         if task_type is not None:
             self.registry.get(task_type)
         if not 1 <= limit <= 100:
-            raise _invalid("limit", "must be from 1 to 100", "1 to 100", limit)
+            raise InvalidArgument.at("limit", "must be from 1 to 100", "1 to 100", limit)
         wanted = None if status is None else Status(status)
         try:
             page = await self.backend.list(
                 owner=principal.owner, status=wanted, task_type=task_type, limit=limit, cursor=cursor
             )
         except ValueError:
-            raise _invalid("cursor", "is not a cursor this server gave", "next_cursor", cursor) from None
+            raise InvalidArgument.at("cursor", "is not a cursor this server gave", "next_cursor", cursor) from None
         return replace(page, tasks=[task for task in page.tasks if not _is_forgotten(task)])
 
     async def counts(self) -> Mapping[Status, int]:
@@ -330,9 +353,8 @@ class Engine:
         return await self.backend.create(task, [event])
 
     def _expiry(self, task: Task) -> float:
-        known = task.type in self.registry
-        retention = self.registry.get(task.type).policy.retention if known else None
-        return time.time() + (self.settings.retention if retention is None else retention)
+        policy = self.registry.get(task.type).policy if task.type in self.registry else Policy()
+        return policy.expires_at(time.time(), self.settings.retention)
 
     def _as_json(self, what: str, value: Mapping[str, Any]) -> dict[str, Any]:
         limit = self.settings.max_argument_bytes
@@ -340,9 +362,9 @@ class Engine:
             return dict(clean(value, what, limit))
         except TaskError as error:
             if (size := error.details.get("bytes")) is None:
-                raise _invalid(what, "cannot be written as JSON", "JSON", value) from None
+                raise InvalidArgument.at(what, "cannot be written as JSON", "JSON", value) from None
             message = f"is {size} bytes as JSON; at most {limit} are accepted"
-            raise _invalid(what, message, f"at most {limit} bytes", size) from None
+            raise InvalidArgument.at(what, message, f"at most {limit} bytes", size) from None
 
     async def _check_room(self) -> None:
         at, queued = self._queued_seen
@@ -374,11 +396,4 @@ def _is_forgotten(task: Task) -> bool:
 def _check_text(path: str, text: str | None, most: int) -> None:
     if text is not None and (not 0 < len(text) <= most or storable(text) != text):
         expected = f"1 to {most} characters of Unicode"
-        raise _invalid(path, f"must have {expected}", expected, text)
-
-
-def _invalid(path: str, message: str, expected: str, got: object) -> InvalidArgument:
-    return InvalidArgument(
-        f"{path} {message}, got {shown(got)}",
-        errors=[{"path": path, "message": message, "expected": expected, "got": shown(got)}],
-    )
+        raise InvalidArgument.at(path, f"must have {expected}", expected, text)

@@ -4,17 +4,23 @@
     ├── TaskError                  a task function gives up: `raise TaskError("no such file", code="NO_FILE")`
     ├── CallerError                a request is answered with an `error_code`
     │   ├── RequestError           … and sending the same again changes nothing
-    │   │   ├── NotFound           NOT_FOUND: unknown, expired or somebody else's, one answer for all three
+    │   │   ├── NotFound           NOT_FOUND: unknown, expired or another owner's, one answer for all three
     │   │   ├── InvalidArgument    INVALID_ARGUMENT: `details["errors"]` lists path, message, expected, got
     │   │   ├── UnknownTaskType    UNKNOWN_TASK_TYPE: `details["known"]`
     │   │   ├── InvalidStatus      INVALID_STATUS: `details["valid"]`
     │   │   ├── IdempotencyConflict  IDEMPOTENCY_CONFLICT: the key was used with other arguments
     │   │   └── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
+    │   ├── NoResult               … a result was asked for, and there is none
+    │   │   ├── NotReady           NOT_READY: the task goes on; no failure
+    │   │   ├── TaskFailed         TASK_FAILED
+    │   │   └── TaskStopped        TASK_CANCELLED
     │   ├── Internal               INTERNAL: a bug of ours; `details["incident"]` finds the traceback in the log
     │   └── TryLater               … and the same may succeed later
     │       ├── LimitExceeded      LIMIT_EXCEEDED: `details["retry_after_seconds"]`
     │       └── Unavailable        UNAVAILABLE: the backend does not answer or cannot store
     ├── Conflict                   a task moved on between load and commit; the engine loads it again
+    ├── TransitionError            the task's status does not admit the event
+    ├── StaleAttempt               the event belongs to an attempt that was taken over
     └── ConfigurationError         the server cannot start as configured; one clear line, no traceback
 
 This module knows no other of ours.
@@ -22,8 +28,10 @@ This module knows no other of ours.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from logging import Logger
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "PROTOCOL_ERROR",
@@ -36,13 +44,21 @@ __all__ = [
     "InvalidStatus",
     "LimitExceeded",
     "LongTaskError",
+    "NoResult",
     "NotFound",
+    "NotReady",
     "NotRetryable",
     "RequestError",
+    "StaleAttempt",
     "TaskError",
+    "TaskFailed",
+    "TaskStopped",
+    "TransitionError",
     "TryLater",
     "Unavailable",
     "UnknownTaskType",
+    "cut",
+    "log_incident",
     "protocol_error",
     "shown",
 ]
@@ -94,12 +110,23 @@ class NotFound(RequestError):
 
     def __init__(self, task_id: str) -> None:
         # An id may be a megabyte long; the answer is not.
-        shown = task_id if len(task_id) <= 80 else task_id[:77] + "..."
-        super().__init__(f"No task with the id {shown!r}: it never existed, has expired, or belongs to another caller")
+        super().__init__(
+            f"No task with the id {cut(task_id, 80)!r}: it never existed, has expired, or belongs to another caller"
+        )
 
 
 class InvalidArgument(RequestError):
     code = "INVALID_ARGUMENT"
+
+    @classmethod
+    def at(cls, path: str, message: str, expected: str, got: object) -> Self:
+        """The refusal of one value: "`path` `message`, got `got`", also as the only entry of `details["errors"]`.
+
+        Args:
+            got: any value; it is shown in brief.
+        """
+        error = {"path": path, "message": message, "expected": expected, "got": shown(got)}
+        return cls(f"{path} {message}, got {error['got']}", errors=[error])
 
 
 class UnknownTaskType(RequestError):
@@ -116,6 +143,22 @@ class IdempotencyConflict(RequestError):
 
 class NotRetryable(RequestError):
     code = "NOT_RETRYABLE"
+
+
+class NoResult(CallerError):
+    """A result was asked for, and there is none."""
+
+
+class NotReady(NoResult):
+    code = "NOT_READY"
+
+
+class TaskFailed(NoResult):
+    code = "TASK_FAILED"
+
+
+class TaskStopped(NoResult):
+    code = "TASK_CANCELLED"
 
 
 class TryLater(CallerError):
@@ -136,9 +179,34 @@ class Internal(CallerError):
     def __init__(self, incident: str) -> None:
         super().__init__(f"The server failed to answer (incident {incident})", incident=incident)
 
+    @classmethod
+    def logged(cls, logger: Logger, what: str) -> Self:
+        """What to answer instead of the exception that is being handled, which goes to the log with its traceback.
+
+        Args:
+            what: what failed, such as "tool cancel_task"; the log line begins with it.
+        """
+        return cls(log_incident(logger, what))
+
 
 class Conflict(LongTaskError):
     """The task has another `last_event_id` than the commit started from, or is gone."""
+
+
+class TransitionError(LongTaskError):
+    """The task's status does not admit this event."""
+
+    def __init__(self, status: str, kind: str) -> None:
+        super().__init__(f"a task that is {status} cannot have the event {str(kind)!r}")
+        self.status, self.kind = status, kind
+
+
+class StaleAttempt(LongTaskError):
+    """An event of an attempt that is no longer the task's own: the work was taken over."""
+
+    def __init__(self, attempt: int, current: int) -> None:
+        super().__init__(f"attempt {attempt} was replaced by attempt {current}")
+        self.attempt, self.current = attempt, current
 
 
 class ConfigurationError(LongTaskError):
@@ -148,7 +216,7 @@ class ConfigurationError(LongTaskError):
 def protocol_error(error: BaseException) -> TaskError | None:
     """What a task function says by raising the MCP SDK's `MCPError`; None for any other exception.
 
-    Told by its shape, because what runs tasks does not import the SDK.
+    Recognized by its attributes, because this layer must not import the SDK.
     """
     told = getattr(error, "error", None)
     code, message = getattr(told, "code", None), getattr(told, "message", None)
@@ -162,6 +230,18 @@ def shown(value: object, most: int = 100) -> str:
     """A value as a message shows it: in brief, and whatever it is."""
     try:
         found = repr(value)
-    except Exception:  # nested too deeply, or a `__repr__` of somebody's own
+    except Exception:  # nested too deeply, or an author's own `__repr__`
         found = f"<{type(value).__name__}>"
-    return found if len(found) <= most else found[: most - 3] + "..."
+    return cut(found, most)
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many characters of a text; "..." ends one that was longer."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def log_incident(logger: Logger, what: str) -> str:
+    """Log the exception that is being handled, with its traceback; the number that finds it there."""
+    incident = uuid.uuid4().hex[:12]
+    logger.exception("%s failed, incident %s", what, incident)
+    return incident

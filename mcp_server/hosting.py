@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 import anyio
 import uvicorn
 
-from .app import LongTaskServer, package_version
+from ._version import package_version
+from .app import LongTaskServer
 from .background import background_tasks
 from .errors import ConfigurationError
 from .settings import Settings, without_password

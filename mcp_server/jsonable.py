@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
-from .errors import TaskError
+from .errors import TaskError, cut
 
 __all__ = ["clean", "measured", "storable", "text", "to_bytes", "to_text"]
 
@@ -73,7 +73,7 @@ def text(value: object, what: str, max_bytes: int) -> str:
 def storable(value: object, most: int | None = None) -> str:
     """As `text`, but cut to `most` characters."""
     found = str(value).encode("utf-8", "replace").decode()
-    return found if most is None or len(found) <= most else found[: most - 3] + "..."
+    return found if most is None else cut(found, most)
 
 
 def _not_json(what: str, reason: str) -> TaskError:

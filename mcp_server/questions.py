@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .errors import InvalidArgument, shown
+from .errors import InvalidArgument, cut, shown
 
 __all__ = ["ACTIONS", "check_response", "elicitation", "first_question"]
 
@@ -99,8 +99,4 @@ def _misfits(path: str, request: Mapping[str, Any], response: Any) -> Iterator[d
 
 
 def _error(path: str, message: str, expected: str, got: Any) -> dict[str, Any]:
-    return {"path": path, "message": _cut(message), "expected": _cut(expected), "got": shown(got, 200)}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 200 else text[:197] + "..."
+    return {"path": path, "message": cut(message, 200), "expected": cut(expected, 200), "got": shown(got, 200)}

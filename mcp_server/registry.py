@@ -19,7 +19,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import ErrorDetails
 
 from .context import SyncTaskContext, TaskContext
-from .errors import InvalidArgument, UnknownTaskType, shown
+from .errors import InvalidArgument, UnknownTaskType, cut, shown
 from .questions import elicitation
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
@@ -72,6 +72,10 @@ class Policy:
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failed attempts."""
         return min(300.0, self.retry_delay * 2.0 ** min(64, max(0, failures - 1)))
+
+    def expires_at(self, now: float, default: float) -> float:
+        """When a task that ends `now` is deleted; `default` is the retention of types that set none."""
+        return now + (default if self.retention is None else self.retention)
 
     def public(self) -> dict[str, Any]:
         return asdict(self)
@@ -187,9 +191,10 @@ class Registry:
     def get(self, name: str) -> TaskType:
         """The task type of that name, or UnknownTaskType with the known ones."""
         if (found := self._types.get(name)) is None:
-            shown = name if len(name) <= 80 else name[:77] + "..."
             known = sorted(self._types)
-            raise UnknownTaskType(f"Unknown task type {shown!r}; known are: {', '.join(known) or 'none'}", known=known)
+            raise UnknownTaskType(
+                f"Unknown task type {cut(name, 80)!r}; known are: {', '.join(known) or 'none'}", known=known
+            )
         return found
 
     def __iter__(self) -> Iterator[TaskType]:

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from .errors import StaleAttempt, TransitionError
+
 __all__ = [
     "LIVE",
     "TERMINAL",
     "TRANSITIONS",
     "Event",
     "Kind",
-    "StaleAttempt",
     "Status",
     "Task",
-    "TransitionError",
     "advance",
     "trimmed",
 ]
@@ -91,22 +91,6 @@ TRANSITIONS: Mapping[tuple[Status | None, Kind], Status] = {
     (_WAITING, Kind.CANCELLED): Status.CANCELLED,
 }
 """Every transition there is. A pair that is not here is a `TransitionError`."""
-
-
-class TransitionError(Exception):
-    """The task's status does not admit this event."""
-
-    def __init__(self, status: Status | None, kind: Kind) -> None:
-        super().__init__(f"a task that is {status or 'not there'} cannot have the event {kind.value!r}")
-        self.status, self.kind = status, kind
-
-
-class StaleAttempt(Exception):
-    """An event of an attempt that is no longer the task's own: the work was taken over."""
-
-    def __init__(self, attempt: int, current: int) -> None:
-        super().__init__(f"attempt {attempt} was replaced by attempt {current}")
-        self.attempt, self.current = attempt, current
 
 
 # A tuple is made in less time than a frozen dataclass: every report makes one, and so does every read.
@@ -202,7 +186,7 @@ def advance(task: Task, kind: Kind, *, at: float, attempt: int | None = None, **
     """
     status = TRANSITIONS.get((task.status, kind))
     if status is None:
-        raise TransitionError(task.status, kind)
+        raise TransitionError(task.status or "not there", kind)
     expected = task.attempt + 1 if kind is Kind.STARTED else task.attempt
     if attempt is not None and attempt != expected:
         raise StaleAttempt(attempt, task.attempt)

@@ -18,7 +18,8 @@ TREES = (*PACKAGES, "tests", "examples")
 MAX_LINES = 400
 
 LAYERS: list[set[str]] = [
-    {"task", "errors", "background"},
+    {"errors", "background", "_version"},
+    {"task"},
     {"questions", "settings", "backend", "jsonable", "access"},
     {"context"},
     {"registry", "backends", "views", "log"},
@@ -138,7 +139,8 @@ def test_the_life_of_a_task_needs_the_standard_library_only() -> None:
     """`task.py` and `errors.py` can be read, and run, with nothing else installed."""
     for name in ("task", "errors"):
         for line, imported in imports(ROOT / "mcp_server" / f"{name}.py"):
-            assert imported.split(".")[0] in sys.stdlib_module_names, f"{name}.py:{line} imports {imported}"
+            known = imported.split(".")[0] in sys.stdlib_module_names or lies_in(imported, "mcp_server.errors")
+            assert known, f"{name}.py:{line} imports {imported}"
 
 
 def test_a_file_is_short_or_says_why_it_is_not() -> None:

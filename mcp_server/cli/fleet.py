@@ -16,7 +16,8 @@ from rich.table import Table
 
 from client_sdk import wire
 
-from ..app import LongTaskServer, package_version
+from .._version import package_version
+from ..app import LongTaskServer
 from ..backends import open_backend
 from ..errors import ConfigurationError
 from ..hosting import running

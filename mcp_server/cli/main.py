@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.main
 
-from ..app import package_version
+from .._version import package_version
 from ..errors import ConfigurationError
 from ..hosting import serve as serve_http
 from ..settings import Settings

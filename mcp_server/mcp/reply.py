@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Self, get_type_hints
 
@@ -145,9 +144,7 @@ class ReplyTool(Tool):
         except CallerError as error:
             return error_reply(self.name, error)
         except Exception:
-            incident = uuid.uuid4().hex[:12]
-            logger.exception("tool %s failed, incident %s", self.name, incident)
-            return error_reply(self.name, Internal(incident))
+            return error_reply(self.name, Internal.logged(logger, f"tool {self.name}"))
 
 
 def stream_url(template: str, task: Task, caller: Caller) -> str | None:

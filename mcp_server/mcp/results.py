@@ -17,15 +17,13 @@ from pydantic import BaseModel
 
 from client_sdk import wire
 
-from ..errors import PROTOCOL_ERROR, CallerError
+from ..errors import PROTOCOL_ERROR, CallerError, TaskFailed, TaskStopped
 from ..jsonable import to_text
 from ..task import Status, Task
 from .advice import next_after_error, next_step
 
 __all__ = [
     "Answered",
-    "TaskCancelled",
-    "TaskFailed",
     "error_reply",
     "output_schema",
     "protocol_error",
@@ -33,14 +31,6 @@ __all__ = [
     "task_error",
     "tool_result",
 ]
-
-
-class TaskFailed(CallerError):
-    code = "TASK_FAILED"
-
-
-class TaskCancelled(CallerError):
-    code = "TASK_CANCELLED"
 
 
 class Answered(Exception):
@@ -114,7 +104,7 @@ def task_error(task: Task) -> CallerError:
             timestamp=wire.timestamp(error["at"]),
             next=advice,
         )
-    return TaskCancelled("The task was cancelled", operation_id=task.id, reason=task.reason, next=advice)
+    return TaskStopped("The task was cancelled", operation_id=task.id, reason=task.reason, next=advice)
 
 
 def protocol_error(task: Task) -> MCPError | None:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from client_sdk import wire
 
-from ..errors import CallerError, InvalidArgument
+from ..errors import InvalidArgument, NotReady
 from ..jsonable import to_text
 from ..log import Log
 from ..task import Event, Status, Task
@@ -46,10 +46,6 @@ WaitSeconds = Annotated[
         "The end of the wait is no error and stops nothing"
     ),
 ]
-
-
-class NotReady(CallerError):
-    code = "NOT_READY"
 
 
 class LongTaskTools:
@@ -210,11 +206,7 @@ class LongTaskTools:
         task = await self._engine.get(operation_id, principal=caller.principal)
         if key not in task.input_requests and key not in task.answers:
             known = ", ".join(task.input_requests) or "none are open"
-            got = key if len(key) <= 100 else key[:97] + "..."
-            raise InvalidArgument(
-                f"The task asks no question with the key {got!r}; open are: {known}",
-                errors=[{"path": "key", "message": "is not an open question", "expected": known, "got": got}],
-            )
+            raise InvalidArgument.at("key", f"is not an open question; open are: {known}", known, key)
         answered: list[str] = []
         if key in task.input_requests:
             full = as_response(task.input_requests[key], response)
@@ -229,16 +221,8 @@ class LongTaskTools:
     ) -> wire.CancelReply:
         """Stop a task. Harmless when repeated or when it is over; `outcome` says which."""
         caller = Caller.of(ctx)
-        before = await self._engine.get(operation_id, principal=caller.principal)
-        task = await self._engine.cancel(operation_id, reason, principal=caller.principal)
-        if before.is_over:
-            cancelled = before.status is Status.CANCELLED
-            outcome = wire.CancelOutcome.ALREADY_CANCELLED if cancelled else wire.CancelOutcome.ALREADY_ENDED
-        else:
-            # Most functions stop at once; then the answer can say so.
-            task = await self._engine.wait(task, 0.25)
-            stopped = task.status is Status.CANCELLED
-            outcome = wire.CancelOutcome.CANCELLED if stopped else wire.CancelOutcome.CANCEL_REQUESTED
+        # Most functions stop at once; then the answer can say so.
+        task, outcome = await self._engine.cancel(operation_id, reason, principal=caller.principal, patience=0.25)
         return wire.CancelReply(**await self._replies.advised(task, caller), outcome=outcome)
 
     async def list_operations(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -21,7 +20,7 @@ from client_sdk import wire
 
 from ..access.principal import Principal
 from ..engine import Engine
-from ..errors import CallerError, Internal, LimitExceeded, NotFound, TryLater, Unavailable
+from ..errors import CallerError, Internal, LimitExceeded, NotFound, TryLater, Unavailable, cut
 from ..log import Log
 from ..task import Status
 from ..views import fleet, snapshot
@@ -150,9 +149,7 @@ def _answering_errors(endpoint: Callable[[Request], Any]) -> Callable[[Request],
         except CallerError as error:
             return error_response(error, action)
         except Exception:
-            incident = uuid.uuid4().hex[:12]
-            logger.exception("GET %s failed, incident %s", request.url.path[:200], incident)
-            return error_response(Internal(incident), action)
+            return error_response(Internal.logged(logger, f"GET {cut(request.url.path, 200)}"), action)
         return response
 
     return answer

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from client_sdk import wire
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, cut
 from ..jsonable import to_bytes
 from .feed import Segment
 
@@ -62,9 +62,5 @@ def cursor_of(request: Request) -> int | None:
     if given == "0-0":
         return 0
     if not (given.isascii() and given.isdigit() and len(given) <= 18):
-        shown = given if len(given) <= 80 else given[:77] + "..."
-        raise InvalidArgument(
-            f"The cursor must be the number of an event, got {shown!r}",
-            errors=[{"path": "last_event_id", "message": "not a number", "expected": "0 or more", "got": shown}],
-        )
+        raise InvalidArgument.at("last_event_id", "must be the number of an event", "0 or more", cut(given, 80))
     return int(given)

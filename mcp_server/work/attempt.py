@@ -16,7 +16,6 @@ import logging
 import math
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -27,11 +26,11 @@ from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
 from ..backend import Backend
 from ..context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
-from ..errors import Conflict, TaskError, Unavailable
+from ..errors import Conflict, StaleAttempt, TaskError, TransitionError, Unavailable, log_incident
 from ..jsonable import clean, text
 from ..registry import TaskType
 from ..settings import Settings
-from ..task import Event, Kind, StaleAttempt, Status, Task, TransitionError, advance, trimmed
+from ..task import Event, Kind, Status, Task, advance, trimmed
 from .outbox import MOST_OF_A_CODE, Fact, Facts, checked, error_told_by
 from .runners import run_async, run_in_process, run_in_thread
 
@@ -334,8 +333,7 @@ class Execution:
                 return await run_in_process(self.type, self.task.arguments, context, self._stopping, limit)
 
     def _incident(self) -> TaskError:
-        incident = uuid.uuid4().hex[:12]
-        logger.exception("task %s (%s) failed, incident %s", self.task.id, self.type.name, incident)
+        incident = log_incident(logger, f"task {self.task.id} ({self.type.name})")
         return TaskError(f"The task failed unexpectedly (incident {incident})", details={"incident": incident})
 
     def _failed(self, error: TaskError) -> tuple[Kind, dict[str, Any]]:
@@ -364,8 +362,7 @@ class Execution:
         return max(time.time(), self._began[0] + time.monotonic() - self._began[1])
 
     def _expiry(self) -> float:
-        retention = self.type.policy.retention
-        return time.time() + (self._settings.retention if retention is None else retention)
+        return self.type.policy.expires_at(time.time(), self._settings.retention)
 
 
 def failure(code: str, message: str, details: Mapping[str, Any], expires_at: float) -> tuple[Kind, dict[str, Any]]:

@@ -330,7 +330,7 @@ async def test_settings_of_a_type_win_over_the_servers(engine: Engine) -> None:
     async def work() -> None: ...
 
     async with engine.run():
-        task = await engine.cancel(
+        task, _ = await engine.cancel(
             (await engine.start("work", start_after=1000, principal=ANONYMOUS)).id, principal=ANONYMOUS
         )
     assert task.expires_at is not None

@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcp_server.errors import StaleAttempt, TransitionError
 from mcp_server.task import (
     LIVE,
     TERMINAL,
     TRANSITIONS,
     Event,
     Kind,
-    StaleAttempt,
     Status,
     Task,
-    TransitionError,
     advance,
 )
 

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from client_sdk.wire import CancelOutcome
 from mcp_server import Engine, SyncTaskContext, TaskCancelled, TaskContext, TaskError
 from mcp_server.access.principal import ANONYMOUS
 from mcp_server.task import Kind, Status, Task
@@ -19,7 +20,7 @@ from tests.server.engines import ended, kinds, make_engine, reached, run, task_t
 
 async def cancelled(engine: Engine, task: Task, reason: str | None = "enough") -> Task:
     """Ask the task to stop, and wait for its end."""
-    asked = await engine.cancel(task.id, reason, principal=ANONYMOUS)
+    asked, _ = await engine.cancel(task.id, reason, principal=ANONYMOUS)
     assert asked.cancel_requested
     return await ended(engine, task)
 
@@ -200,7 +201,7 @@ async def test_a_queued_task_is_over_at_once(engine: Engine) -> None:
     task_type(engine, name="work")(lambda: ran.append(1))
     async with engine.run():
         task = await engine.start("work", start_after=1000, principal=ANONYMOUS)
-        over = await engine.cancel(task.id, "not needed", principal=ANONYMOUS)
+        over, _ = await engine.cancel(task.id, "not needed", principal=ANONYMOUS)
         assert (over.status, over.reason, over.attempt) == (Status.CANCELLED, "not needed", 0)
         assert await kinds(engine, task) == [Kind.QUEUED, Kind.CANCEL_REQUESTED, Kind.CANCELLED]
     assert not ran
@@ -215,7 +216,8 @@ async def test_a_task_between_two_attempts_is_over_at_once(engine: Engine) -> No
 
     async with engine.run():
         task = await reached(engine, await engine.start("work", principal=ANONYMOUS), lambda t: t.failures == 1)
-        assert (await engine.cancel(task.id, principal=ANONYMOUS)).status is Status.CANCELLED
+        over, outcome = await engine.cancel(task.id, principal=ANONYMOUS)
+        assert (over.status, outcome) == (Status.CANCELLED, CancelOutcome.CANCELLED)
 
 
 async def test_a_cancel_can_be_repeated_and_can_come_too_late(engine: Engine) -> None:
@@ -223,10 +225,13 @@ async def test_a_cancel_can_be_repeated_and_can_come_too_late(engine: Engine) ->
     task_type(engine, name="work")(lambda: "done")
     async with engine.run():
         waiting = await engine.start("work", start_after=1000, principal=ANONYMOUS)
-        first = await engine.cancel(waiting.id, "first", principal=ANONYMOUS)
-        assert await engine.cancel(waiting.id, "second", principal=ANONYMOUS) == first
+        first, _ = await engine.cancel(waiting.id, "first", principal=ANONYMOUS)
+        assert await engine.cancel(waiting.id, "second", principal=ANONYMOUS) == (
+            first,
+            CancelOutcome.ALREADY_CANCELLED,
+        )
         done = await run(engine, "work")
-        assert await engine.cancel(done.id, "late", principal=ANONYMOUS) == done
+        assert await engine.cancel(done.id, "late", principal=ANONYMOUS) == (done, CancelOutcome.ALREADY_ENDED)
 
 
 async def test_a_cancel_outlives_the_process(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ async def test_a_process_that_does_not_stop_is_killed_with_all_it_started(tmp_pa
             await reached(engine, task, lambda t: t.last_event_id >= 3)
             pids.extend((await outputs(engine, task))[0])
         assert len(pids) == 4
-        asked = await engine.cancel(tasks["cancelled"].id, principal=ANONYMOUS)
+        asked, _ = await engine.cancel(tasks["cancelled"].id, principal=ANONYMOUS)
         over = await ended(engine, asked)
         assert over.completed_at is not None
         assert over.completed_at - asked.updated_at < 1.0

@@ -10,10 +10,10 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 
 from pydantic_core import from_json, to_json
 
+from ..._version import package_version
 from ...backend import Fleet, Limits, WorkerSeen, waiting_since
 from .connection import Connection
 from .layout import PARTS, id_of, read_record
@@ -37,7 +37,7 @@ async def report(connection: Connection, root: str, name: str, limits: Limits, r
     facts = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "version": _version(),
+        "version": package_version(),
         "started_at": STARTED,
         "slots": limits.total,
         "types": sorted(limits.types),
@@ -100,10 +100,3 @@ async def _clock(connection: Connection) -> float:
     """Redis's clock: the machines of a fleet need not agree on the time."""
     seconds, micros = await connection.command("TIME")
     return float(seconds) + float(micros) / 1e6
-
-
-def _version() -> str:
-    try:
-        return version("mcp-long-tasks")
-    except PackageNotFoundError:
-        return "unknown"
