@@ -4,9 +4,8 @@
     layout.py      how a task lies in Redis
     scripts.py     one typed stub for each script in lua/
     backend.py     the seam's methods on top of these
-    pubsub.py      one pub/sub connection for everybody who waits
+    pubsub.py      wake-ups over one pub/sub connection
     claiming.py    admission in our order and limits, execution by Docket
-    claims.py      the leases of this process, renewed by a thread
     fleet.py       who is alive and what each runs
 
 Each task has a hash (its record) and a stream (its log; entry `N-0` is event N). All

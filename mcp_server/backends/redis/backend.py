@@ -27,12 +27,14 @@ from ...backend import Fleet, Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
 from ...settings import without_password
 from ...task import Event, Status, Task
+from ..outage import Outage
 from ..records import fixed, snapshot, to_json
-from .claiming import Serving
-from .connection import Connection, Outage, refuses_us
+from ..waiters import GONE
+from .claiming import Claiming
+from .connection import Connection, refuses_us
 from .fleet import view
 from .layout import PARTS, id_of, order_of, packed, read_record, unpacked
-from .pubsub import GONE, Watching
+from .pubsub import PubSub
 from .scripts import FORMAT, Record, Scripts, encoded
 
 __all__ = ["RedisBackend"]
@@ -79,8 +81,8 @@ class RedisBackend:
         self._prefix, self._root = prefix, f"{{{prefix}}}"
         self._lease, self._drain = lease, drain
         self._scripts = Scripts(self._connection, self._root)
-        self._watching = Watching(self._connection, self._root, self._stored_number, self._on_work)
-        self._serving: Serving | None = None
+        self._pubsub = PubSub(self._connection, self._root, self._stored_number, self._on_work)
+        self._claiming: Claiming | None = None
         # Two processes that commit the very same event at the very same time must not both be told "done".
         self._nonce = secrets.token_bytes(8)
         self._stack = AsyncExitStack()
@@ -91,7 +93,7 @@ class RedisBackend:
             await self._prepare()
             background = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(background.cancel_scope.cancel)
-            background.start_soon(self._watching.run)
+            background.start_soon(self._pubsub.run)
             self._stack = stack.pop_all()
         return self
 
@@ -113,11 +115,11 @@ class RedisBackend:
             except Unavailable as error:
                 if refuses_us(error) or time.monotonic() > deadline:
                     raise ConfigurationError(f"Cannot use Redis at {where}: {error.message}") from None
-                outage.met(error)
+                outage.began(error)
                 await anyio.sleep(0.2)
             except RedisError as error:
                 raise ConfigurationError(f"Cannot use Redis at {where}: {error}") from None
-        outage.over()
+        outage.ended()
         if found > FORMAT:
             raise ConfigurationError(
                 f"The store at {where} has format {found}, this program knows {FORMAT}: a newer version upgraded it"
@@ -181,7 +183,7 @@ class RedisBackend:
         )
         if not done:
             raise Conflict(f"Task {after.id} is not at event {before.last_event_id} any more")
-        self._watching.note(after.id, after.last_event_id)
+        self._pubsub.note(after.id, after.last_event_id)
 
     async def read(self, task_id: str, after: int, limit: int) -> Sequence[Event]:
         events: list[Event] = []
@@ -206,7 +208,7 @@ class RedisBackend:
         return events
 
     async def wait(self, task_id: str, after: int) -> None:
-        await self._watching.wait(task_id, after)
+        await self._pubsub.wait(task_id, after)
 
     async def list(
         self, *, owner: str, status: Status | None, task_type: str | None, limit: int, cursor: str | None
@@ -250,7 +252,7 @@ class RedisBackend:
         return await view(self._connection, self._root)
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
-        serving = Serving(
+        claiming = Claiming(
             self._connection,
             self._root,
             self._prefix,
@@ -260,11 +262,11 @@ class RedisBackend:
             handle=handle,
             limits=limits,
         )
-        self._serving = serving
+        self._claiming = claiming
         try:
-            await serving.run()
+            await claiming.run()
         finally:
-            self._serving = None
+            self._claiming = None
 
     async def purge(self, now: float) -> int:
         return await self._scripts.purge(now, PURGE)
@@ -273,8 +275,8 @@ class RedisBackend:
         return f"{self._root}:task:{task_id}"
 
     def _on_work(self) -> None:
-        if self._serving is not None:
-            self._serving.wake()
+        if self._claiming is not None:
+            self._claiming.wake()
 
     async def _stored_number(self, task_id: str) -> float:
         version = await self._connection.command("HGET", self._task(task_id), "version")

@@ -11,9 +11,7 @@ Knows nothing of tasks.
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -47,7 +45,6 @@ __all__ = [
     "SCHEMES",
     "TROUBLE",
     "Connection",
-    "Outage",
     "Outdated",
     "SyncConnection",
     "apart",
@@ -141,27 +138,6 @@ def apart(url: str) -> tuple[str, CredentialProvider | None]:
         return url, None
     user = UsernamePasswordCredentialProvider(unquote(parts.username or ""), unquote(parts.password))
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), user
-
-
-class Outage:
-    """Logs a trouble once when it begins and once when it is over, however often it is met in between.
-
-    Args:
-        what: what cannot be done meanwhile, as the beginning of a sentence.
-    """
-
-    def __init__(self, logger: logging.Logger, what: str) -> None:
-        self._logger, self._what, self._since = logger, what, 0.0
-
-    def met(self, error: object) -> None:
-        if not self._since:
-            self._since = time.monotonic()
-            self._logger.warning("%s: %s", self._what, error)
-
-    def over(self) -> None:
-        if self._since:
-            self._logger.warning("%s for %.1f s; now it goes on", self._what, time.monotonic() - self._since)
-            self._since = 0.0
 
 
 class Connection:

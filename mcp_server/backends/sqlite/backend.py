@@ -23,9 +23,9 @@ import anyio.to_thread
 from ...backend import Fleet, Limits, Page
 from ...errors import Unavailable
 from ...task import Event, Status, Task
-from ..waiters import GONE, Wakeups
+from ..waiters import GONE, Waiters
 from . import operations, queries
-from .claiming import Server
+from .claiming import Claiming
 from .database import Database
 from .readers import Readers
 from .writer import Writer
@@ -66,8 +66,8 @@ class SQLiteBackend:
         self._database = Database(Path(path), durability)
         self._writer = Writer(self._database)
         self._readers = Readers(self._database)
-        self._wakeups = Wakeups()
-        self._servers: set[Server] = set()
+        self._waiters = Waiters(lambda task_id: self._look([task_id]))
+        self._claimings: set[Claiming] = set()
         self._follow = anyio.Event()
         self._following: anyio.CancelScope
         self._missed = False
@@ -121,7 +121,7 @@ class SQLiteBackend:
         if not _can_exist(task_id):
             return
         self._follow.set()
-        await self._wakeups.wait(task_id, after, partial(self._look, [task_id]))
+        await self._waiters.wait(task_id, after)
 
     async def list(
         self, *, owner: str, status: Status | None, task_type: str | None, limit: int, cursor: str | None
@@ -147,15 +147,15 @@ class SQLiteBackend:
         return await self._readers.read(queries.fleet)
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:
-        server = Server(
+        claiming = Claiming(
             self._database, self._writer, lease=self._lease, drain=self._drain, handle=handle, limits=limits
         )
-        self._servers.add(server)
+        self._claimings.add(claiming)
         self._follow.set()
         try:
-            await server.run()
+            await claiming.run()
         finally:
-            self._servers.remove(server)
+            self._claimings.remove(claiming)
 
     async def purge(self, now: float) -> int:
         deleted = await self._writer.write(
@@ -164,17 +164,17 @@ class SQLiteBackend:
         return len(deleted)
 
     def _committed(self, task: Task) -> None:
-        self._wakeups.note(task.id, task.last_event_id)
+        self._waiters.note(task.id, task.last_event_id)
         if task.status is Status.QUEUED:
-            self._wake_servers()
+            self._wake_claimings()
 
     def _purged(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:
-            self._wakeups.note(task_id, GONE)
+            self._waiters.note(task_id, GONE)
 
-    def _wake_servers(self) -> None:
-        for server in self._servers:
-            server.wake()
+    def _wake_claimings(self) -> None:
+        for claiming in self._claimings:
+            claiming.wake()
 
     async def _look(self, task_ids: Sequence[str]) -> None:
         """Note the stored numbers of these tasks, or leave it to `_follow_others`."""
@@ -183,14 +183,15 @@ class SQLiteBackend:
         except Unavailable:
             self._missed = True
         else:
-            self._wakeups.note_all(task_ids, numbers)
+            self._waiters.note_all(task_ids, numbers)
 
     async def _follow_others(self) -> None:
         with self._following:
             version: int | None = None
             settled: float | None = None
             while True:
-                if not self._wakeups and not self._servers:
+                self._waiters.drop_idle()
+                if not self._waiters and not self._claimings:
                     self._follow = anyio.Event()
                     await self._follow.wait()
                 await anyio.sleep(LOOK_INTERVAL)
@@ -207,8 +208,8 @@ class SQLiteBackend:
                 settled = written_at if time.time() - written_at > SETTLED else None
                 if found != version or self._missed:
                     version, self._missed = found, False
-                    await self._look(self._wakeups.watched)
-                    self._wake_servers()
+                    await self._look(self._waiters.watched)
+                    self._wake_claimings()
 
 
 def _can_exist(*texts: str) -> bool:

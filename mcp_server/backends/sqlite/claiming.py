@@ -1,34 +1,28 @@
-"""Hands out due work: claims tasks, runs the handler, keeps and ends the leases.
+"""Claims due tasks: a claim is a row in `leases`.
 
-A claim is a row in `leases`. A thread renews the rows, because the event loop may be
-blocked by the very function the lease is for. Whoever finds a row expired may take the
-task; the old handler's next commit then meets a `Conflict`, and its scope is cancelled
-as soon as the thread sees that the row is somebody else's.
+Whoever finds a row expired may take the task; the old handler's next commit then meets a
+`Conflict`, and its call is cancelled as soon as the renewal finds the row to be of another holder.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
 import anyio
-import anyio.abc
-import anyio.to_thread
 
 from ...backend import Limits
 from ...errors import Unavailable
+from ..leases import ClaimLoop, Lease, Leases
 from . import operations
 from .database import Database
-from .operations import Claim
 from .writer import Writer
 
-__all__ = ["Server"]
+__all__ = ["Claiming"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +30,15 @@ RETRY = 0.5
 """Seconds until the next try when the database did not answer or a handler raised."""
 
 
-class Server:
-    """One `serve` call: a holder of leases and the calls that run under them."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class RowLease(Lease):
+    """A lease with the row of its task."""
+
+    seq: int
+
+
+class Claiming:
+    """One `serve` call: a holder of leases, and its search for due work."""
 
     def __init__(
         self,
@@ -50,56 +51,45 @@ class Server:
         limits: Limits,
     ) -> None:
         self._database, self._writer = database, writer
-        self._lease, self._drain, self._handle, self._limits = lease, drain, handle, limits
+        self._lease, self._limits = lease, limits
         self._holder = uuid4().hex
-        self._calls: dict[Claim, anyio.CancelScope] = {}
-        self._woken = anyio.Event()
-        self._stopping = anyio.Event()
-
-    def wake(self) -> None:
-        """There may be due work: something was queued or has ended, here or elsewhere."""
-        self._woken.set()
+        self._loop = ClaimLoop(self._claim)
+        self.wake = self._loop.wake
+        self._leases: Leases[RowLease] = Leases(
+            seconds=lease,
+            drain=drain,
+            handle=handle,
+            renew=self._renew,
+            give_back=self._give_back,
+            ended=lambda _: self.wake(),
+        )
 
     async def run(self) -> None:
-        """Claim and call until cancelled; then give the calls `drain` seconds, cancel them and wait for them."""
-        async with self._renewal():
-            try:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._work)
-                    try:
-                        await anyio.sleep_forever()
-                    finally:
-                        self._stopping.set()
-            finally:
-                # Whatever is left, such as a claim that was cancelled while it was written.
-                with anyio.CancelScope(shield=True):
-                    await self._released(None)
+        """Claim and call until cancelled; then drain the calls, cancel them and wait for them."""
+        stopping = anyio.Event()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._work, stopping)
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    stopping.set()
+        finally:
+            # Whatever is left, such as a claim that was cancelled while it was written.
+            with anyio.CancelScope(shield=True):
+                await self._released(None)
 
-    async def _work(self) -> None:
+    async def _work(self, stopping: anyio.Event) -> None:
         # Shielded, because the calls outlive the cancellation for as long as they are drained.
         with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as calls:
-                async with anyio.create_task_group() as claiming:
-                    claiming.start_soon(self._claim_forever, calls)
-                    await self._stopping.wait()
-                    claiming.cancel_scope.cancel()
-                with anyio.move_on_after(self._drain):
-                    while self._calls:
-                        self._woken = anyio.Event()
-                        await self._woken.wait()
-                calls.cancel_scope.cancel()
+            async with self._leases.open(), anyio.create_task_group() as claiming:
+                claiming.start_soon(self._loop.run)
+                await stopping.wait()
+                claiming.cancel_scope.cancel()
 
-    async def _claim_forever(self, calls: anyio.abc.TaskGroup) -> None:
-        while True:
-            # Made before the look: what happens during the look is not missed.
-            self._woken = anyio.Event()
-            pause = await self._claim(calls)
-            with anyio.move_on_after(pause):
-                await self._woken.wait()
-
-    async def _claim(self, calls: anyio.abc.TaskGroup) -> float:
-        """Start a call for every task that is due and fits; how long to sleep if nothing wakes us."""
-        free = self._limits.total - len(self._calls)
+    async def _claim(self) -> float:
+        """Start a call for every task that is due and fits; seconds to the next look."""
+        free = self._limits.total - len(self._leases)
         if free <= 0:
             return self._lease / 2
         try:
@@ -109,68 +99,31 @@ class Server:
         except Unavailable as error:
             logger.warning("No task can be claimed: %s", error.message)
             return RETRY
-        for claim in found.claims:
-            self._calls[claim] = anyio.CancelScope()
-            calls.start_soon(self._call, claim)
+        for seq, task_id in found.claims:
+            self._leases.call(RowLease(task_id=task_id, seq=seq))
         if found.next_due is None:
             return self._lease / 2
         return min(self._lease / 2, max(0.0, found.next_due - time.time()))
 
-    async def _call(self, claim: Claim) -> None:
-        try:
-            with self._calls[claim]:
-                await self._handle(claim.task_id)
-        except Exception:
-            logger.exception("The handler of task %s raised", claim.task_id)
+    def _renew(self, leases: Sequence[RowLease]) -> Collection[RowLease]:
+        if not leases:
+            return ()
+        with self._database.transaction() as connection:
+            held = operations.renew(connection, holder=self._holder, expires_at=time.time() + self._lease)
+        return [lease for lease in leases if lease.seq not in held]
+
+    async def _give_back(self, lease: RowLease, raised: bool) -> bool:
+        if raised:
             # Without its lease the task is due again at once: a pause, lest it spins.
             await anyio.sleep(min(RETRY, self._lease))
-        finally:
-            try:
-                with anyio.CancelScope(shield=True):
-                    released = await self._released(claim.seq)
-                while not released:
-                    await anyio.sleep(RETRY)
-                    released = await self._released(claim.seq)
-            finally:
-                del self._calls[claim]
-                self.wake()
+        return await self._released(lease)
 
-    async def _released(self, seq: int | None) -> bool:
-        """End the lease of one task or all of ours; False if the database did not answer."""
+    async def _released(self, lease: RowLease | None) -> bool:
+        """End one lease or all of ours; False if the database did not answer."""
+        seq = None if lease is None else lease.seq
         try:
             await self._writer.write(partial(operations.release, holder=self._holder, seq=seq))
         except Unavailable as error:
             logger.warning("A lease could not be ended and runs out in %s s: %s", self._lease, error.message)
             return False
         return True
-
-    @asynccontextmanager
-    async def _renewal(self) -> AsyncIterator[None]:
-        stop = threading.Event()
-        thread = threading.Thread(
-            target=self._renew_until, args=(stop, asyncio.get_running_loop()), name="lease renewal", daemon=True
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(thread.join, limiter=anyio.CapacityLimiter(1))
-
-    def _renew_until(self, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
-        while not stop.wait(self._lease / 3):
-            # A copy in one step: the event loop's thread changes the original meanwhile.
-            calls = self._calls.copy()
-            if not calls:
-                continue
-            try:
-                with self._database.transaction() as connection:
-                    held = operations.renew(connection, holder=self._holder, expires_at=time.time() + self._lease)
-            except Unavailable as error:
-                logger.warning("Leases could not be renewed: %s", error.message)
-                continue
-            for claim, scope in calls.items():
-                if claim.seq not in held:
-                    # Or the call has ended meanwhile: then cancelling its scope does nothing.
-                    loop.call_soon_threadsafe(scope.cancel)

@@ -19,7 +19,7 @@ from ...task import Event, Task
 from .. import records
 from .statements import SQL
 
-__all__ = ["Change", "Claim", "Claims", "New", "claim", "purge", "release", "renew"]
+__all__ = ["Change", "Claimed", "New", "claim", "purge", "release", "renew"]
 
 EventRow = tuple[int, str, float, int, bytes]
 
@@ -130,22 +130,17 @@ class Change:
             connection.execute(SQL.trim_events, (seq, self.first_event_id))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Claim:
-    """A task that was given to this process. Each claim is one of its own, also of the same task."""
-
-    seq: int
-    task_id: str
-
-
 @dataclass(frozen=True, slots=True)
-class Claims:
-    claims: Sequence[Claim]
+class Claimed:
+    """The answer to a claim."""
+
+    claims: Sequence[tuple[int, str]]
+    """Row and id of each task that was leased."""
     next_due: float | None
     """When a delayed task comes due or another process's lease ends, in seconds since the epoch."""
 
 
-def claim(connection: sqlite3.Connection, *, holder: str, lease: float, limits: Limits, free: int) -> Claims:
+def claim(connection: sqlite3.Connection, *, holder: str, lease: float, limits: Limits, free: int) -> Claimed:
     """Lease up to `free` due tasks to `holder`, as far as the limits over all processes allow."""
     # Read here and not when the request was queued, or the lease might begin in the past.
     now = time.time()
@@ -159,7 +154,7 @@ def claim(connection: sqlite3.Connection, *, holder: str, lease: float, limits: 
     def owner_is_full(name: str) -> bool:
         return limits.per_owner is not None and owners[name] >= limits.per_owner
 
-    claims: list[Claim] = []
+    claims: list[tuple[int, str]] = []
     while len(claims) < free:
         # Full types and owners are left out by the query: a long queue of them is not read
         # through row by row. One that fills up on the way ends the round.
@@ -181,9 +176,9 @@ def claim(connection: sqlite3.Connection, *, holder: str, lease: float, limits: 
             connection.execute(SQL.put_lease, (seq, holder, now + lease, task_type, owner))
             types[task_type] += 1
             owners[owner] += 1
-            claims.append(Claim(seq, task_id))
+            claims.append((seq, task_id))
     (next_due,) = connection.execute(SQL.next_due, {"now": now, "holder": holder}).fetchone()
-    return Claims(claims, next_due)
+    return Claimed(claims, next_due)
 
 
 def renew(connection: sqlite3.Connection, *, holder: str, expires_at: float) -> set[int]:
