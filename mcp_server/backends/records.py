@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 
 from ..task import Event, Kind, Status, Task
 
-__all__ = ["event_data", "fixed", "read_event", "read_task", "snapshot", "to_json"]
+__all__ = ["changing", "event_data", "fixed", "read_event", "read_task", "to_json"]
 
 FIXED = ("id", "type", "owner", "arguments", "metadata", "created_at", "retry_of", "idempotency_key", "priority")
 APART = ("state", "output")
@@ -29,7 +29,7 @@ def fixed(task: Task) -> bytes:
     return to_json({name: values[name] for name in FIXED})
 
 
-def snapshot(task: Task) -> bytes:
+def changing(task: Task) -> bytes:
     """What a commit changes, without `state` and `output`."""
     values = task.__dict__
     return to_json({name: values[name] for name in SNAPSHOT})

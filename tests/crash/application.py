@@ -92,7 +92,7 @@ async def suicidal(*, task: TaskContext) -> None:
 
 
 @server.task(process=True)
-def apart(*, task: SyncTaskContext) -> int:
+def split_credentials(*, task: SyncTaskContext) -> int:
     """Says where it runs; the first attempt stays there for good."""
     testify(task)
     task.emit({"pid": os.getpid()})

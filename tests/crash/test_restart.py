@@ -95,7 +95,7 @@ async def test_a_task_that_kills_its_process_is_given_up_after_max_attempts(serv
 async def test_the_process_of_a_task_dies_with_the_server(service: Service) -> None:
     """Nobody is left behind who does the work beside the next attempt."""
     caller = await service.start()
-    task_id = await caller.start("apart")
+    task_id = await caller.start("split_credentials")
     frame = await until(caller, task_id, lambda frame: frame.event == "output")
     child = psutil.Process(frame.data["data"]["pid"])
     service.kill()

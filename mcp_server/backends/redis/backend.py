@@ -28,10 +28,10 @@ from ...errors import ConfigurationError, Conflict, Unavailable
 from ...settings import without_password
 from ...task import Event, Status, Task
 from ..outage import Outage
-from ..records import fixed, snapshot, to_json
+from ..records import changing, fixed, to_json
 from ..waiters import GONE
 from .claiming import Claiming
-from .connection import Connection, refuses_us
+from .connection import Connection, is_denied
 from .fleet import view
 from .layout import PARTS, id_of, order_of, packed, read_record, unpacked
 from .pubsub import PubSub
@@ -113,7 +113,7 @@ class RedisBackend:
                 memory = await self._connection.command("INFO", "memory")
                 break
             except Unavailable as error:
-                if refuses_us(error) or time.monotonic() > deadline:
+                if is_denied(error) or time.monotonic() > deadline:
                     raise ConfigurationError(f"Cannot use Redis at {where}: {error.message}") from None
                 outage.began(error)
                 await anyio.sleep(0.2)
@@ -132,7 +132,7 @@ class RedisBackend:
         fields: dict[str, bytes | str | int] = {
             "version": task.last_event_id,
             "fixed": fixed(task),
-            "snapshot": snapshot(task),
+            "snapshot": changing(task),
         }
         if task.has_state:
             fields["state"] = to_json(task.state)
@@ -158,7 +158,7 @@ class RedisBackend:
 
     async def commit(self, before: Task, after: Task, events: Sequence[Event], *, durable: bool = False) -> None:
         entries = [(event.number, packed(event)) for event in events]
-        fields: dict[str, bytes | str | int] = {"snapshot": snapshot(after)}
+        fields: dict[str, bytes | str | int] = {"snapshot": changing(after)}
         if after.has_state and (after.state is not before.state or not before.has_state):
             fields["state"] = to_json(after.state)
         if after.output is not before.output or (after.status is Status.COMPLETED and not before.is_over):

@@ -39,7 +39,7 @@ from redis.retry import Retry
 
 from ...errors import ConfigurationError, Unavailable
 from ...settings import without_password
-from .scripts import Script
+from .layout import Script
 
 __all__ = [
     "SCHEMES",
@@ -47,9 +47,9 @@ __all__ = [
     "Connection",
     "Outdated",
     "SyncConnection",
-    "apart",
-    "error_meaning",
-    "refuses_us",
+    "as_unavailable",
+    "is_denied",
+    "split_credentials",
 ]
 
 SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
@@ -63,7 +63,7 @@ PAUSES = (0.02, 0.2)
 """Seconds before a repeatable command is tried again."""
 
 TROUBLE = (RedisError, RedisClusterException, OSError, RuntimeError)
-"""Whatever a client may raise; `error_meaning` says which of it is an outage."""
+"""Whatever a client may raise; `as_unavailable` says which of it is an outage."""
 _STALE = (ConnectionError, RedisClusterException)
 _LOST = (*_STALE, TimeoutError, OSError)
 _REFUSED = (AuthenticationError, NoPermissionError, OutOfMemoryError, ReadOnlyError, ClusterError)
@@ -83,7 +83,7 @@ def _is_stale(error: BaseException) -> bool:
     return isinstance(error, _STALE) or (isinstance(error, RuntimeError) and "handler is closed" in str(error))
 
 
-def error_meaning(error: BaseException) -> Unavailable | None:
+def as_unavailable(error: BaseException) -> Unavailable | None:
     """`Unavailable` if the same command may succeed later, None if it is a mistake of ours."""
     word = _NOT_NOW.search(str(error)) if isinstance(error, RedisError) else None
     if isinstance(error, OutOfMemoryError) or (word and word[0] == "OOM"):
@@ -97,17 +97,17 @@ def error_meaning(error: BaseException) -> Unavailable | None:
     return None
 
 
-def refuses_us(error: Unavailable) -> bool:
+def is_denied(error: Unavailable) -> bool:
     """Whether it is the password or the rights: waiting does not help."""
     return isinstance(error.__cause__, AuthenticationError | NoPermissionError)
 
 
 @contextmanager
-def _meant() -> Iterator[None]:
+def _mapped_errors() -> Iterator[None]:
     try:
         yield
     except TROUBLE as error:
-        meaning = error_meaning(error)
+        meaning = as_unavailable(error)
         if meaning is None:
             raise
         raise meaning from error
@@ -128,7 +128,7 @@ def _at(url: str, host: str, port: int) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}{at}{f'[{host}]' if ':' in host else host}:{port}"))
 
 
-def apart(url: str) -> tuple[str, CredentialProvider | None]:
+def split_credentials(url: str) -> tuple[str, CredentialProvider | None]:
     """A URL without its user, and the user: what Docket is given.
 
     In a cluster Docket would take user and password out of the URL as they stand there, percent-encoded.
@@ -211,7 +211,7 @@ class Connection:
         if wait.cancelled_caught:
             raise Unavailable(f"Redis does not answer: {CONNECTIONS} commands wait for it")
         try:
-            with _meant():
+            with _mapped_errors():
                 yield
         finally:
             self._free.release()
@@ -233,7 +233,7 @@ class Connection:
         if not _is_cluster(self.url):
             return redis.asyncio.Redis.from_url(self.url, socket_timeout=None, **self._options)
         # Any node hears every message of a cluster.
-        with _meant():
+        with _mapped_errors():
             await self._client.initialize()
         node = self._client.get_random_node()
         url = _at(_plain(self.url), node.host, node.port)
@@ -253,7 +253,7 @@ class SyncConnection:
 
     def run(self, script: Script, root: str, *arguments: Any) -> Any:
         """Run a script. Raises Unavailable."""
-        with _meant():
+        with _mapped_errors():
             # A cluster client connects when it is made, so it is made here and not before.
             self._client = self._client or self._open()
             try:

@@ -24,7 +24,7 @@ import anyio
 from docket import CurrentExecution, Docket, Execution, Worker
 from docket.dependencies import Dependency
 
-from .connection import TROUBLE, apart, error_meaning
+from .connection import TROUBLE, as_unavailable, split_credentials
 
 __all__ = ["Carrying", "pool_name"]
 
@@ -89,7 +89,7 @@ class Carrying:
         try:
             await self._docket.add("carry", key=token)(task_id)
         except TROUBLE as error:
-            if error_meaning(error) is None:
+            if as_unavailable(error) is None:
                 raise
             return False
         return True
@@ -101,7 +101,7 @@ class Carrying:
                 await self._run_docket()
                 return
             except Exception as error:
-                if error_meaning(error) is None:
+                if as_unavailable(error) is None:
                     logger.exception("Docket's worker failed")
             await asyncio.sleep(RETRY)
 
@@ -109,7 +109,7 @@ class Carrying:
         async def carry(task_id: str, execution: Execution = CurrentExecution()) -> None:  # noqa: B008
             await self._carry(task_id, execution.key)
 
-        url, user = apart(self._url)
+        url, user = split_credentials(self._url)
         # Nobody asks Docket how a delivery ended, so it keeps nothing of it.
         no_results = timedelta(0)
         async with Docket(

@@ -1,13 +1,17 @@
-"""How a task lies in Redis: the parts of its record, the text it is ordered by, an event as one entry of its log."""
+"""The form of a task in Redis: the parts of its record, the text it is ordered by, an event as one entry of its log;
+and of a script: its file with the preludes it needs."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 
 from ...task import Event, Task
 from ..records import event_data, read_event, read_task
 
-__all__ = ["PARTS", "id_of", "order_of", "packed", "read_record", "unpacked"]
+__all__ = ["PARTS", "Script", "id_of", "order_of", "packed", "read_record", "unpacked"]
 
 PARTS = ("fixed", "snapshot", "state", "output")
 """The fields of a task's hash that make a `Task`; the others are the scripts' own."""
@@ -36,3 +40,18 @@ def packed(event: Event) -> bytes:
 def unpacked(number: bytes, entry: bytes) -> Event:
     kind, at, attempt, data = entry.split(b" ", 3)
     return read_event(int(number.partition(b"-")[0]), kind.decode(), float(at), int(attempt), data)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    source: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        folder = files(__package__) / "lua"
+        body = (folder / f"{name}.lua").read_text("utf-8")
+        needs = body.split("\n", 1)[0].removeprefix("-- needs: ").split()
+        source = "\n".join([*((folder / f"{prelude}.lua").read_text("utf-8") for prelude in needs), body])
+        # The digest is Redis's own name for a script.
+        return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

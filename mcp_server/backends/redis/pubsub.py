@@ -21,7 +21,7 @@ import anyio
 from ...errors import Unavailable
 from ..outage import Outage
 from ..waiters import GONE, Waiters
-from .connection import TROUBLE, Connection, error_meaning
+from .connection import TROUBLE, Connection, as_unavailable
 
 __all__ = ["PubSub"]
 
@@ -115,7 +115,7 @@ class PubSub:
                     retry = 0.05
                     await self._listen(pubsub)
             except TROUBLE as error:
-                if error_meaning(error) is None:
+                if as_unavailable(error) is None:
                     raise
                 outage.began(error)
             finally:

@@ -7,19 +7,15 @@ all other keys from the root. What a script does, its file says.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-from .layout import id_of
+from .connection import Connection, SyncConnection
+from .layout import Script, id_of
 
-if TYPE_CHECKING:
-    from .connection import Connection, SyncConnection
-
-__all__ = ["FORMAT", "Admitted", "Fields", "Logged", "Record", "Script", "Scripts", "encoded", "renew"]
+__all__ = ["FORMAT", "Admitted", "Fields", "Logged", "Record", "Scripts", "encoded", "renew"]
 
 FORMAT = 1
 """Of the records this program writes. It grows when an older program could misread or harm them."""
@@ -33,21 +29,6 @@ Logged = Sequence[tuple[int, bytes]]
 def encoded(name: str) -> str:
     """A name as part of a key: without ':' and ' '."""
     return quote(name, safe="", errors="surrogatepass")
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    source: str
-    sha: str
-
-    @classmethod
-    def load(cls, name: str) -> Script:
-        folder = files(__package__) / "lua"
-        body = (folder / f"{name}.lua").read_text("utf-8")
-        needs = body.split("\n", 1)[0].removeprefix("-- needs: ").split()
-        source = "\n".join([*((folder / f"{prelude}.lua").read_text("utf-8") for prelude in needs), body])
-        # The digest is Redis's own name for a script.
-        return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 CREATE, COMMIT, PURGE = Script.load("create"), Script.load("commit"), Script.load("purge")

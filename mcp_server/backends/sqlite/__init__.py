@@ -1,9 +1,7 @@
 """Tasks in a SQLite file: the embedded default.
 
     database.py    the file: opening, migrating, transactions, what its errors mean
-    batches.py     requests that wait together go through a worker thread together
-    writer.py      group commit: whatever waits goes into one transaction
-    readers.py     reads beside it
+    lanes.py       group commit of the writes that wait, and reads beside it
     operations.py  what one request does inside a transaction
     queries.py     what one read does
     claiming.py    claims due tasks, runs them, keeps their leases

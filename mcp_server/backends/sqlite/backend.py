@@ -27,8 +27,7 @@ from ..waiters import GONE, Waiters
 from . import operations, queries
 from .claiming import Claiming
 from .database import Database
-from .readers import Readers
-from .writer import Writer
+from .lanes import Readers, Writer
 
 __all__ = ["SQLiteBackend"]
 

@@ -20,7 +20,7 @@ from ...errors import Unavailable
 from ..leases import ClaimLoop, Lease, Leases
 from . import operations
 from .database import Database
-from .writer import Writer
+from .lanes import Writer
 
 __all__ = ["Claiming"]
 

@@ -35,7 +35,7 @@ def _columns(task: Task) -> dict[str, Any]:
         "not_before": task.not_before,
         "last_event_id": task.last_event_id,
         "expires_at": task.expires_at,
-        "snapshot": records.snapshot(task),
+        "snapshot": records.changing(task),
     }
 
 
