@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 from .errors import StaleAttempt, TransitionError
 
 __all__ = [
+    "CLAIMABLE",
     "LIVE",
     "TERMINAL",
     "TRANSITIONS",
+    "Claimable",
     "Event",
     "Kind",
     "Status",
@@ -41,6 +43,24 @@ class Status(StrEnum):
 
 LIVE = frozenset({Status.QUEUED, Status.RUNNING, Status.INPUT_REQUIRED})
 TERMINAL = frozenset(Status) - LIVE
+
+
+class Claimable(StrEnum):
+    """The condition under which a task is given to a process: all that a backend knows of its status."""
+
+    WHEN_DUE = "when_due"
+    """Once its `not_before` has come."""
+    WHEN_ABANDONED = "when_abandoned"
+    """Once its process has died."""
+    NEVER = "never"
+
+
+CLAIMABLE: Mapping[Status | None, Claimable] = {
+    Status.QUEUED: Claimable.WHEN_DUE,
+    Status.RUNNING: Claimable.WHEN_ABANDONED,
+    Status.INPUT_REQUIRED: Claimable.WHEN_ABANDONED,
+}
+"""By status; a task in any other one is claimed never."""
 
 
 class Kind(StrEnum):
@@ -171,6 +191,10 @@ class Task:
     @property
     def is_over(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def claimable(self) -> Claimable:
+        return CLAIMABLE.get(self.status, Claimable.NEVER)
 
 
 def advance(task: Task, kind: Kind, *, at: float, attempt: int | None = None, **facts: Any) -> tuple[Task, Event]:

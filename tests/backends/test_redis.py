@@ -6,6 +6,7 @@ The contract suite says what the backend does on a Redis that is well.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -16,17 +17,17 @@ from mcp_server.backend import Limits
 from mcp_server.backends.redis import RedisBackend
 from mcp_server.errors import ConfigurationError, Conflict, Unavailable
 from mcp_server.task import Kind, Status
-from tests.contract.tasks import TYPE, create, move, moved, queued
+from tests.contract.tasks import TYPE, create, finish, move, moved, queued
 from tests.redis.server import RedisServer
 
-from .steps import PATIENCE
+from .steps import LIMITS, PATIENCE, until_over
 
 
 async def test_a_store_of_a_newer_program_is_left_alone(server: RedisServer) -> None:
     """An old program neither opens it nor, if it is running, writes or claims in it; reading goes on."""
     async with RedisBackend(server.url) as old:
         task = await create(old)
-        server.command("HSET", "{longtasks}", "format", "2")
+        server.command("HSET", "{longtasks}", "format", "3")
         with pytest.raises(ConfigurationError):
             async with RedisBackend(server.url):
                 pass
@@ -56,7 +57,7 @@ async def test_a_worker_changes_nothing_in_a_store_that_a_newer_program_took_ove
                 serving.start_soon(old.serve, hold, Limits(total=2, types={TYPE: None}))
                 await held.wait()
                 await create(old, not_before=time.time() + 0.2)
-                server.command("HSET", "{longtasks}", "format", "2")
+                server.command("HSET", "{longtasks}", "format", "3")
                 before = await contents(server)
                 await ended.wait()
                 with pytest.raises(Unavailable):
@@ -128,3 +129,23 @@ async def contents(server: RedisServer) -> dict[bytes, bytes | None]:
     async with redis.asyncio.from_url(server.url) as client:
         keys = [key async for key in client.scan_iter("{longtasks}*") if key != b"{longtasks}:workers"]
         return {key: await client.dump(key) for key in keys}
+
+
+async def test_a_store_of_an_older_program_goes_on(server: RedisServer) -> None:
+    """Its waiting, delayed and abandoned tasks are claimed by this program."""
+    async with RedisBackend(server.url) as backend:
+        tasks = [
+            await create(backend),
+            await create(backend, not_before=time.time() + 0.2),
+            await move(backend, await create(backend), Kind.STARTED),
+        ]
+    for task in tasks:
+        server.command("HDEL", f"{{longtasks}}:task:{task.id}", "claimable")
+    server.command("HSET", "{longtasks}", "format", "1")
+    async with RedisBackend(server.url) as backend:
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as serving:
+                serving.start_soon(backend.serve, partial(finish, backend), LIMITS)
+                for task in tasks:
+                    await until_over(backend, task.id)
+                serving.cancel_scope.cancel()

@@ -326,10 +326,10 @@ async def test_no_frequent_statement_reads_all_tasks(backend: SQLiteBackend, pat
     with closing(sqlite3.connect(path)) as connection:
         values = [None] * statement.count("?") or dict.fromkeys(
             ("id", "owner", "type", "status", "before", "limit", "now", "holder", "types", "full_owners",
-             "not_before", "last_event_id", "expires_at", "snapshot", "expected", "idempotency_key")
+             "claimable", "not_before", "last_event_id", "expires_at", "snapshot", "expected", "idempotency_key")
         )  # fmt: skip
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     scans = [step for step in plan if step.startswith("SCAN") and not step.startswith(("SCAN json_each", "SCAN (sub"))]
     assert plan
-    assert all("tasks_queued" in step or "tasks_running" in step or "leases" in step for step in scans), plan
+    assert all("tasks_due" in step or "tasks_abandonable" in step or "leases" in step for step in scans), plan
     assert not any("TEMP B-TREE" in step for step in plan if name.startswith(("list", "read"))), plan

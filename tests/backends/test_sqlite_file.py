@@ -13,10 +13,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_server.backend import Limits
 from mcp_server.backends.sqlite import SQLiteBackend
 from mcp_server.backends.sqlite.statements import MIGRATIONS
 from mcp_server.errors import ConfigurationError, Unavailable
-from tests.contract.tasks import create
+from mcp_server.task import Kind
+from tests.contract.tasks import TYPE, create, finish, move
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,3 +210,38 @@ async def test_a_file_that_was_taken_away_is_unavailable_until_it_is_back(tmp_pa
     async with SQLiteBackend(path) as backend:
         assert sum((await backend.counts()).values()) == 2
         assert await backend.load(task.id) == task
+
+
+async def test_a_file_of_an_older_program_goes_on(tmp_path: Path) -> None:
+    """Its queued task and the one its dead process ran are claimed; the finished one is not, and is as it was."""
+    path = tmp_path / "tasks.db"
+    async with SQLiteBackend(path) as backend:
+        waiting, abandoned = await create(backend), await move(backend, await create(backend), Kind.STARTED)
+        finished = await move(backend, await create(backend), Kind.STARTED, Kind.COMPLETED)
+    first = MIGRATIONS[0].statements
+    with closing(sqlite3.connect(path)) as connection:
+        for name in ("tasks_due", "tasks_delayed", "tasks_abandonable"):
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute("ALTER TABLE tasks DROP COLUMN claimable")
+        for statement in first:
+            if any(name in statement for name in ("INDEX tasks_queued", "INDEX tasks_delayed", "INDEX tasks_running")):
+                connection.execute(statement)
+        connection.execute("DELETE FROM migrations WHERE number > 1")
+        connection.commit()
+    claimed: set[str] = set()
+    both = anyio.Event()
+
+    async def handle(task_id: str) -> None:
+        claimed.add(task_id)
+        await finish(backend, task_id)
+        if claimed == {waiting.id, abandoned.id}:
+            both.set()
+
+    async with SQLiteBackend(path) as backend:
+        assert await backend.queue_position(waiting) == 0
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as serving:
+                serving.start_soon(backend.serve, handle, Limits(total=4, types={TYPE: None}))
+                await both.wait()
+                serving.cancel_scope.cancel()
+        assert await backend.load(finished.id) == finished

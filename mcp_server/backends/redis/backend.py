@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from ...backend import Fleet, Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
 from ...settings import without_password
-from ...task import Event, Status, Task
+from ...task import CLAIMABLE, Claimable, Event, Status, Task
 from ..outage import Outage
 from ..records import changing, fixed, to_json
 from ..waiters import GONE
@@ -110,6 +110,8 @@ class RedisBackend:
             try:
                 await self._connection.command("HSETNX", self._root, "format", FORMAT)
                 found = int(await self._connection.command("HGET", self._root, "format"))
+                if found < FORMAT:
+                    await self._scripts.upgrade({s.value: CLAIMABLE.get(s, Claimable.NEVER) for s in Status})
                 memory = await self._connection.command("INFO", "memory")
                 break
             except Unavailable as error:
@@ -143,6 +145,7 @@ class RedisBackend:
             owner=task.owner,
             idempotency_key=task.idempotency_key,
             status=task.status.value if task.status else "",
+            claimable=task.claimable,
             not_before=task.not_before,
             fields=fields,
         )
@@ -174,6 +177,7 @@ class RedisBackend:
                 b"\n".join([self._nonce, *(data for _, data in entries)]), digest_size=12
             ).hexdigest(),
             status=after.status.value if after.status else "",
+            claimable=after.claimable,
             not_before=after.not_before,
             first_event=after.first_event_id if after.first_event_id > before.first_event_id else 0,
             keep=keep,
@@ -226,23 +230,23 @@ class RedisBackend:
         return Page(tasks=tasks, next_cursor=entries[limit - 1].decode() if len(entries) > limit else None)
 
     async def queue_position(self, task: Task) -> int | None:
-        if task.status is not Status.QUEUED:
-            return None
         order = order_of(task)
-        due, delayed, queued, status = await self._connection.pipeline(
+        due, delayed, queued, claimable = await self._connection.pipeline(
             [
                 ("ZRANK", f"{self._root}:queue", order),
                 ("ZRANK", f"{self._root}:delayed", order),
                 ("ZCARD", f"{self._root}:queue"),
-                ("HGET", self._task(task.id), "status"),
+                ("HGET", self._task(task.id), "claimable"),
             ]
         )
+        if claimable != Claimable.WHEN_DUE.encode():
+            return None
         if due is not None:
             return int(due)
         if delayed is not None:
             return int(queued) + int(delayed)
-        # In neither: it is claimed already and about to start, or it moved on.
-        return 0 if status == Status.QUEUED.value.encode() else None
+        # In neither: it is claimed already and about to start.
+        return 0
 
     async def counts(self) -> Mapping[Status, int]:
         found = await self._connection.command("HGETALL", f"{self._root}:counts")

@@ -17,7 +17,7 @@ from .layout import Script, id_of
 
 __all__ = ["FORMAT", "Admitted", "Fields", "Logged", "Record", "Scripts", "encoded", "renew"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the records this program writes. It grows when an older program could misread or harm them."""
 
 Fields = Mapping[str, bytes | str | int]
@@ -33,6 +33,7 @@ def encoded(name: str) -> str:
 
 CREATE, COMMIT, PURGE = Script.load("create"), Script.load("commit"), Script.load("purge")
 ADMIT, BEGIN, RELEASE, RENEW = Script.load("admit"), Script.load("begin"), Script.load("release"), Script.load("renew")
+UPGRADE = Script.load("upgrade")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Record:
     owner: str
     idempotency_key: str | None
     status: str
+    claimable: str
     not_before: float
     """Seconds since the epoch; counts while the task is queued."""
     fields: Fields
@@ -65,6 +67,14 @@ class Scripts:
     def __init__(self, connection: Connection, root: str) -> None:
         self._connection, self._root = connection, root
 
+    async def upgrade(self, claimable: Mapping[str, str]) -> None:
+        """Bring a store of an older format to ours; nothing happens to one that is.
+
+        Args:
+            claimable: the word for each status.
+        """
+        await self._run(UPGRADE, *(part for pair in claimable.items() for part in pair))
+
     async def create(self, record: Record, events: Logged, *, now: float) -> str:
         """Store a task; its id, or that of the task its idempotency key names. Harmless when repeated."""
         key = record.idempotency_key
@@ -77,6 +87,7 @@ class Scripts:
             # A key may be empty and still be a key.
             "" if key is None else "=" + encoded(key),
             record.status,
+            record.claimable,
             int(record.not_before * 1000),
             repr(now),
             *_flat(record.fields, events),
@@ -91,6 +102,7 @@ class Scripts:
         after: int,
         digest: str,
         status: str,
+        claimable: str,
         not_before: float,
         first_event: int,
         keep: int,
@@ -113,6 +125,7 @@ class Scripts:
             after,
             digest,
             status,
+            claimable,
             int(not_before * 1000),
             first_event,
             keep,

@@ -22,7 +22,7 @@ import anyio.to_thread
 
 from ...backend import Fleet, Limits, Page
 from ...errors import Unavailable
-from ...task import Event, Status, Task
+from ...task import Claimable, Event, Status, Task
 from ..waiters import GONE, Waiters
 from . import operations, queries
 from .claiming import Claiming
@@ -164,7 +164,7 @@ class SQLiteBackend:
 
     def _committed(self, task: Task) -> None:
         self._waiters.note(task.id, task.last_event_id)
-        if task.status is Status.QUEUED:
+        if task.claimable is Claimable.WHEN_DUE:
             self._wake_claimings()
 
     def _purged(self, task_ids: Sequence[str]) -> None:

@@ -32,6 +32,7 @@ def _columns(task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "status": task.status,
+        "claimable": task.claimable,
         "not_before": task.not_before,
         "last_event_id": task.last_event_id,
         "expires_at": task.expires_at,

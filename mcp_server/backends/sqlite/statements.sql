@@ -1,8 +1,10 @@
 -- Every statement the SQLite backend runs, by name; `statements.py` has a field for each.
 
 -- name: insert_task
-INSERT INTO tasks (id, owner, type, idempotency_key, priority, status, not_before, last_event_id, expires_at, snapshot)
-VALUES (:id, :owner, :type, :idempotency_key, :priority, :status, :not_before, :last_event_id, :expires_at, :snapshot)
+INSERT INTO tasks (id, owner, type, idempotency_key, priority, status, claimable, not_before, last_event_id,
+    expires_at, snapshot)
+VALUES (:id, :owner, :type, :idempotency_key, :priority, :status, :claimable, :not_before, :last_event_id,
+    :expires_at, :snapshot)
 ON CONFLICT (id) DO NOTHING
 
 -- name: insert_fixed
@@ -25,8 +27,8 @@ UPDATE tasks SET idempotency_key = NULL WHERE seq = ?
 
 -- name: update_task
 UPDATE tasks
-SET status = :status, not_before = :not_before, last_event_id = :last_event_id, expires_at = :expires_at,
-    snapshot = :snapshot
+SET status = :status, claimable = :claimable, not_before = :not_before, last_event_id = :last_event_id,
+    expires_at = :expires_at, snapshot = :snapshot
 WHERE id = :id AND last_event_id = :expected
 RETURNING seq
 
@@ -70,22 +72,22 @@ ORDER BY seq DESC LIMIT :limit
 SELECT iif(own.not_before <= :now,
     (
         SELECT count(*) FROM tasks AS ahead
-        WHERE ahead.status = 'queued' AND ahead.not_before <= :now AND ahead.priority > own.priority
+        WHERE ahead.claimable = 'when_due' AND ahead.not_before <= :now AND ahead.priority > own.priority
     ) + (
         SELECT count(*) FROM tasks AS ahead
-        WHERE ahead.status = 'queued' AND ahead.not_before <= :now
+        WHERE ahead.claimable = 'when_due' AND ahead.not_before <= :now
             AND ahead.priority = own.priority AND ahead.seq < own.seq
     ),
-    (SELECT count(*) FROM tasks AS ahead WHERE ahead.status = 'queued' AND ahead.not_before < own.not_before)
+    (SELECT count(*) FROM tasks AS ahead WHERE ahead.claimable = 'when_due' AND ahead.not_before < own.not_before)
 )
 FROM tasks AS own
-WHERE own.id = :id AND own.status = 'queued'
+WHERE own.id = :id AND own.claimable = 'when_due'
 
 -- name: counts
 SELECT status, tasks FROM counts
 
 -- name: fleet_counts
-SELECT count(*) FROM tasks WHERE status = 'queued' AND not_before > 0 AND not_before > :now
+SELECT count(*) FROM tasks WHERE claimable = 'when_due' AND not_before > 0 AND not_before > :now
 UNION ALL
 SELECT count(*) FROM leases WHERE expires_at > :now
 
@@ -94,7 +96,7 @@ SELECT fixed, snapshot, state, output FROM whole_tasks
 WHERE seq IN (
     SELECT (
         SELECT seq FROM tasks
-        WHERE status = 'queued' AND priority = json_each.value AND not_before <= :now
+        WHERE claimable = 'when_due' AND priority = json_each.value AND not_before <= :now
         ORDER BY seq LIMIT 1
     )
     FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]')
@@ -102,7 +104,7 @@ WHERE seq IN (
 
 -- name: stalled_tasks
 SELECT id FROM tasks
-WHERE status IN ('running', 'input_required')
+WHERE claimable = 'when_abandoned'
     AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.task = tasks.seq AND leases.expires_at > :now)
 ORDER BY priority DESC, seq LIMIT 100
 
@@ -121,7 +123,7 @@ SELECT owner, count(*) FROM leases WHERE expires_at > ? GROUP BY owner
 -- name: due_tasks
 SELECT * FROM (
     SELECT seq, id, type, owner, priority FROM tasks
-    WHERE status = 'queued' AND not_before <= :now
+    WHERE claimable = 'when_due' AND not_before <= :now
         AND type IN (SELECT value FROM json_each(:types))
         AND owner NOT IN (SELECT value FROM json_each(:full_owners))
         AND NOT EXISTS (
@@ -133,7 +135,7 @@ SELECT * FROM (
 UNION ALL
 SELECT * FROM (
     SELECT seq, id, type, owner, priority FROM tasks
-    WHERE status IN ('running', 'input_required')
+    WHERE claimable = 'when_abandoned'
         AND type IN (SELECT value FROM json_each(:types))
         AND owner NOT IN (SELECT value FROM json_each(:full_owners))
         AND NOT EXISTS (
@@ -146,7 +148,7 @@ ORDER BY priority DESC, seq LIMIT :limit
 
 -- name: next_due
 SELECT min(at) FROM (
-    SELECT min(not_before) AS at FROM tasks WHERE status = 'queued' AND not_before > 0 AND not_before > :now
+    SELECT min(not_before) AS at FROM tasks WHERE claimable = 'when_due' AND not_before > 0 AND not_before > :now
     UNION ALL
     SELECT min(expires_at) AS at FROM leases WHERE expires_at > :now AND holder <> :holder
 )

@@ -28,8 +28,8 @@ end
 -- Tasks whose time has come.
 for _, order in ipairs(redis.call('ZRANGEBYSCORE', key('delayed'), '-inf', now, 'LIMIT', 0, BATCH)) do
     redis.call('ZREM', key('delayed'), order)
-    local stored = redis.call('HMGET', key('task', id_of(order)), 'type', 'owner', 'status', 'expires_at')
-    if stored[1] and not stored[4] then
+    local stored = redis.call('HMGET', key('task', id_of(order)), 'type', 'owner', 'claimable')
+    if stored[1] and stored[3] ~= 'never' then
         enqueue(order, stored[1], stored[2], stored[3])
     end
 end

@@ -1,37 +1,39 @@
 -- needs: store queue
 -- Replace a task's record and append events if nobody else did meanwhile: 1, or 0 if somebody did.
--- ARGV: program, id, version before, version after, digest of the events, status, not_before (ms),
+-- ARGV: program, id, version before, version after, digest of the events, status, claimable, not_before (ms),
 -- first event to keep (0: drop none), seconds to keep the task (0: it is live), expires_at (s),
 -- fields of the record (their number, then name and value each), events (number and bytes each)
 local id, before, after, digest = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local status, not_before, first_event = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local keep, expires_at = tonumber(ARGV[9]), ARGV[10]
-local fields = tonumber(ARGV[11])
+local status, claimable, not_before, first_event = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local keep, expires_at = tonumber(ARGV[10]), ARGV[11]
+local fields = tonumber(ARGV[12])
 local task = key('task', id)
 
-local stored = redis.call('HMGET', task, 'version', 'digest', 'status', 'order', 'type', 'owner', 'idempotency')
+local stored = redis.call('HMGET', task, 'version', 'digest', 'status', 'claimable', 'order', 'type', 'owner',
+    'idempotency')
 if stored[1] ~= before then
     -- The first answer was lost and the caller asks again.
     return (stored[1] == after and stored[2] == digest) and 1 or 0
 end
-local was, order, type, owner, idempotency = stored[3], stored[4], stored[5], stored[6], stored[7]
+local was, was_claimable, order, type, owner, idempotency = unpack(stored, 3, 8)
 
-redis.call('HSET', task, 'version', after, 'digest', digest, 'status', status, 'not_before', not_before,
-    unpack(ARGV, 12, 11 + 2 * fields))
-append(id, 12 + 2 * fields)
+redis.call('HSET', task, 'version', after, 'digest', digest, 'status', status, 'claimable', claimable,
+    'not_before', not_before, unpack(ARGV, 13, 12 + 2 * fields))
+append(id, 13 + 2 * fields)
 if first_event > 0 then
     redis.call('XTRIM', key('log', id), 'MINID', first_event .. '-0')
 end
-if was ~= status then
-    list(order, type, owner, was, status)
-    if was == 'queued' then
+list(order, type, owner, was, status)
+if was_claimable ~= claimable then
+    local held = holder(id)
+    if was_claimable == 'when_due' or not held then
         dequeue(order, type, owner)
     end
-    -- While its claim lasts it is not given to anybody else: the release queues it. A live
-    -- task that nobody holds was left by a dead process and is due at once.
-    if keep == 0 and not holder(id) then
-        local due = status == 'queued' and not_before or 0
-        if queue_at(order, type, owner, status, due, clock()) then
+    -- While its claim lasts it is given to no other process: the release queues it. A live
+    -- task without a claim was left by a dead process and is due at once.
+    if claimable ~= 'never' and not held then
+        local due = claimable == 'when_due' and not_before or 0
+        if queue_at(order, type, owner, claimable, due, clock()) then
             wake('work', type)
         end
     end

@@ -19,9 +19,9 @@ local function requeue_head(type, owner, before)
     end
 end
 
-local function enqueue(order, type, owner, status)
+local function enqueue(order, type, owner, claimable)
     local head = redis.call('ZRANGE', key('queue', type, owner), 0, 0)[1]
-    redis.call('ZADD', key(status == 'queued' and 'queue' or 'stalled'), 0, order)
+    redis.call('ZADD', key(claimable == 'when_due' and 'queue' or 'stalled'), 0, order)
     redis.call('ZADD', key('queue', type, owner), 0, order)
     requeue_head(type, owner, head)
 end
@@ -36,12 +36,12 @@ local function dequeue(order, type, owner)
 end
 
 -- `due` in milliseconds. True if the task may be claimed at once.
-local function queue_at(order, type, owner, status, due, now)
+local function queue_at(order, type, owner, claimable, due, now)
     if due > now then
         redis.call('ZADD', key('delayed'), due, order)
         return false
     end
-    enqueue(order, type, owner, status)
+    enqueue(order, type, owner, claimable)
     return true
 end
 
@@ -76,12 +76,12 @@ local function drop_claim(id)
     end
 end
 
--- Put a task nobody holds any more back into the queue, unless it is over.
+-- Put a task that no process holds any more back into the queue, unless it is over or waits for another party.
 -- `pause`: milliseconds a task waits whose handler gave up without queueing it again.
 local function give_back(id, pause, now)
-    local stored = redis.call('HMGET', key('task', id), 'order', 'type', 'owner', 'status', 'not_before', 'expires_at')
-    if stored[1] and not stored[6] then
-        local due = stored[4] == 'queued' and tonumber(stored[5]) or now + pause
+    local stored = redis.call('HMGET', key('task', id), 'order', 'type', 'owner', 'claimable', 'not_before')
+    if stored[1] and stored[4] ~= 'never' then
+        local due = stored[4] == 'when_due' and tonumber(stored[5]) or now + pause
         queue_at(stored[1], stored[2], stored[3], stored[4], due, now)
     end
 end

@@ -5,7 +5,7 @@
 -- format this program writes: a store of a newer format is changed by none of its scripts,
 -- not even to give something back. Types, owners and idempotency keys come in
 -- percent-encoded: they hold neither ':' nor ' '. Nothing here knows which status may
--- follow which.
+-- follow which, or which statuses there are: `claimable` says when a task may be claimed.
 local root, program = KEYS[1], tonumber(ARGV[1])
 
 if tonumber(redis.call('HGET', root, 'format') or program) > program then
