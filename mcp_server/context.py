@@ -1,26 +1,28 @@
 """What a running task function holds: progress, stages, output, checkpoints, questions, cancellation.
 
 `TaskContext` is for `async def`, `SyncTaskContext` for plain functions in a thread or
-a process; they have the same names. Both only turn calls into facts and hand them to
-a `Channel`; what becomes of the facts is none of their business.
+a process; they have the same names. Both turn calls into events that can be stored, and
+hand them to a channel of two verbs: `tell`, and `request` where a reply is awaited. A new
+capability is one more method here and one more `Request`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
+from .channel import Channel, SyncChannel, checkpoint, output, question
 from .errors import TaskError
+from .events import Progress
+from .jsonable import text
 from .questions import elicitation
-from .task import Kind
 
 __all__ = [
-    "Channel",
     "InputDeclined",
     "Stage",
     "SyncStage",
@@ -44,7 +46,7 @@ class TaskCancelled(BaseException):
 
 
 class InputDeclined(TaskError):
-    """The question was declined or dismissed, or nobody answered before its deadline."""
+    """The question was declined or dismissed, or not answered before its deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,36 +61,29 @@ class TaskInfo:
     state: Any = None
 
 
-class Channel(Protocol):
-    """Where a context's facts go."""
-
-    def put(self, kind: Kind, facts: Mapping[str, Any]) -> None:
-        """Take a fact; from any thread, without blocking. Raises TaskCancelled when the task must stop."""
-        ...
-
-    async def drain(self, *, everything: bool = False) -> None:
-        """Let others run, and wait while too many facts are unwritten (`everything`: until none is)."""
-        ...
-
-    def drain_sync(self, *, everything: bool = False) -> None:
-        """`drain` for a thread."""
-        ...
-
-    async def answer(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
-        """Ask, and wait for the response: an elicitation result. Raises TimeoutError."""
-        ...
-
-    def answer_sync(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
-        """`answer` for a thread."""
-        ...
-
-
 class _Span:
-    """A part of the whole, from `low` to `high` percent, and the stages within it."""
+    """A part of the whole, and the stages within it.
 
-    def __init__(self, channel: Channel, low: float, high: float, path: tuple[str, ...] = (), index: int = 0) -> None:
-        self._channel, self._low, self._high, self._path = channel, low, high, path
-        self._index, self._count = index, None if not path else 1
+    Args:
+        max_bytes: the most that one event may hold.
+        low: percent of the whole at which it begins.
+        high: percent of the whole at which it ends.
+        path: the names of the stages from the outermost to this one.
+        index: which of the stages beside it this is, from 1.
+        count: how many there are; None when that is unknown.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        low: float = 0.0,
+        high: float = 100.0,
+        path: tuple[str, ...] = (),
+        index: int = 0,
+        count: int | None = None,
+    ) -> None:
+        self._max_bytes, self._low, self._high, self._path = max_bytes, low, high, path
+        self._index, self._count = index, count
         self._plan: dict[str, float] = {}
         self._reached, self._opened = low, 0
 
@@ -113,35 +108,36 @@ class _Span:
             return self._reached, self._high, self._opened, None
         return self._reached, min(self._high, self._reached + size * weight / 100.0), self._opened, None
 
-    def _facts(self, current: float | None, total: float | None, message: str | None) -> dict[str, Any]:
+    def _progress(self, current: float | None, total: float | None, message: str | None) -> tuple[Progress, int]:
+        """The report, and about how many bytes it is."""
         current, total = _number(current), _number(total)
         share = None
         if current is not None and total is not None and total > 0:
             share = min(1.0, max(0.0, current / total))
             self._reached = max(self._reached, self._low + (self._high - self._low) * share)
-        stage = None
+        stage, size = None, 0
+        if message is not None:
+            message = text(message, "progress message", self._max_bytes)
+            size += len(message)
         if self._path:
             done = 100.0 * (self._reached - self._low) / ((self._high - self._low) or 1.0)
-            name = "/".join(map(str, self._path))
+            name = text("/".join(map(str, self._path)), "name of the stage", self._max_bytes)
             stage = {"name": name, "index": self._index, "count": self._count, "progress": round(done, 3)}
-        return {
-            "progress": self._reached if share is not None or self._path else None,
-            "message": message,
-            "current": current,
-            "total": total if current is not None else None,
-            "stage": stage,
-        }
-
-    def _report(self, current: float | None, total: float | None, message: str | None) -> None:
-        self._channel.put(Kind.PROGRESS, self._facts(current, total, message))
+            size += len(name)
+        progress = self._reached if share is not None or self._path else None
+        return Progress(progress, message, current, total if current is not None else None, stage), size
 
 
 class Stage(_Span):
     """A named part of an `async def` task; made by `task.stage(...)`."""
 
-    async def report(
+    def __init__(self, channel: Channel, unawaited: dict[str, int], *span: Any) -> None:
+        super().__init__(channel.max_bytes, *span)
+        self._channel, self._unawaited = channel, unawaited
+
+    def report(
         self, current: float | None = None, total: float | None = 100.0, message: str | None = None
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Say how far the work is: `report(3, total=10, message="page 3")`, `report(30)` percent, `report(message=…)`.
 
         Every report is one event in the log and one frame in the stream, none is
@@ -153,8 +149,12 @@ class Stage(_Span):
             total: units in all; 100 by default. None when it is unknown.
             message: one short line; None keeps the last one.
         """
-        self._report(current, total, message)
-        await self._channel.drain()
+        self._unawaited["report"] += 1
+        return self._report(current, total, message)
+
+    async def _report(self, current: float | None, total: float | None, message: str | None) -> None:
+        self._unawaited["report"] -= 1
+        await self._channel.tell(*self._progress(current, total, message))
 
     @asynccontextmanager
     async def stage(self, name: str, *, weight: float | None = None) -> AsyncIterator[Stage]:
@@ -164,14 +164,13 @@ class Stage(_Span):
         it; else all that is left of it. Leaving the stage fills its share.
         """
         low, high, index, count = self._open(name, weight)
-        inner = Stage(self._channel, low, high, (*self._path, name), index)
-        inner._count = count
+        inner = Stage(self._channel, self._unawaited, low, high, (*self._path, name), index, count)
         await inner.report(0, total=None, message=None)
         yield inner
         self._reached = high
 
 
-class _TaskFacts:
+class _AboutTask:
     """What both contexts know of their task."""
 
     info: TaskInfo
@@ -198,23 +197,27 @@ class _TaskFacts:
         return self.info.state
 
 
-class TaskContext(_TaskFacts, Stage):
+class TaskContext(_AboutTask, Stage):
     """The running task, for an `async def` function."""
 
     def __init__(self, channel: Channel, info: TaskInfo) -> None:
-        super().__init__(channel, 0.0, 100.0)
+        super().__init__(channel, {"report": 0, "emit": 0, "checkpoint": 0})
         self.info = info
 
-    async def emit(self, data: Any, *, topic: str | None = None) -> None:
-        """Send partial output to whoever watches; kept in the log like everything else.
+    def emit(self, data: Any, *, topic: str | None = None) -> Coroutine[Any, Any, None]:
+        """Send partial output to everyone who watches; kept in the log like everything else.
 
         Raises:
             TaskError: `NOT_JSON` or `TOO_LARGE`.
         """
-        self._channel.put(Kind.OUTPUT, {"data": data, "topic": topic})
-        await self._channel.drain()
+        self._unawaited["emit"] += 1
+        return self._emit(data, topic)
 
-    async def checkpoint(self, state: Any) -> None:
+    async def _emit(self, data: Any, topic: str | None) -> None:
+        self._unawaited["emit"] -= 1
+        await self._channel.tell(*output(data, topic, self._max_bytes))
+
+    def checkpoint(self, state: Any) -> Coroutine[Any, Any, None]:
         """Store `state` for the next attempt, which finds it in `task.state`.
 
         On disk when this returns, together with everything reported before it.
@@ -222,8 +225,12 @@ class TaskContext(_TaskFacts, Stage):
         Raises:
             TaskError: `NOT_JSON` or `TOO_LARGE`.
         """
-        self._channel.put(Kind.CHECKPOINT, {"state": state})
-        await self._channel.drain(everything=True)
+        self._unawaited["checkpoint"] += 1
+        return self._checkpoint(state)
+
+    async def _checkpoint(self, state: Any) -> None:
+        self._unawaited["checkpoint"] -= 1
+        await self._channel.request(*checkpoint(state, self._max_bytes))
 
     @overload
     async def ask(
@@ -273,49 +280,55 @@ class TaskContext(_TaskFacts, Stage):
         Raises:
             InputDeclined: declined, dismissed, or not answered in time and no default.
         """
-        request = elicitation(message, schema)
-        try:
-            response = await self._channel.answer(key, request, timeout)
-        except TimeoutError:
-            return _timed_out(message, default)
-        return _accepted(message, schema, response)
+        response = await self._channel.request(*question(key, message, schema, timeout, self._max_bytes))
+        return _answer(message, schema, default, response)
+
+    def check_awaited(self) -> None:
+        """Raise TaskError (`NOT_AWAITED`) if a call was made whose coroutine never began."""
+        for name, count in self._unawaited.items():
+            if count > 0:
+                raise TaskError(
+                    f"task.{name}(...) was never awaited, so it did nothing: write `await task.{name}(...)`",
+                    code="NOT_AWAITED",
+                    retry=False,
+                )
 
 
 class SyncStage(_Span):
     """A named part of a plain task function; made by `task.stage(...)`. See `Stage`."""
 
+    def __init__(self, channel: SyncChannel, *span: Any) -> None:
+        super().__init__(channel.max_bytes, *span)
+        self._channel = channel
+
     def report(self, current: float | None = None, total: float | None = 100.0, message: str | None = None) -> None:
         """See `Stage.report`. Raises TaskCancelled when the task must stop."""
-        self._report(current, total, message)
-        self._channel.drain_sync()
+        self._channel.tell(*self._progress(current, total, message))
 
     @contextmanager
     def stage(self, name: str, *, weight: float | None = None) -> Iterator[SyncStage]:
         """See `Stage.stage`."""
         low, high, index, count = self._open(name, weight)
-        inner = SyncStage(self._channel, low, high, (*self._path, name), index)
-        inner._count = count
+        inner = SyncStage(self._channel, low, high, (*self._path, name), index, count)
         inner.report(0, total=None, message=None)
         yield inner
         self._reached = high
 
 
-class SyncTaskContext(_TaskFacts, SyncStage):
+class SyncTaskContext(_AboutTask, SyncStage):
     """The running task, for a plain function in a thread or a process. See `TaskContext`."""
 
-    def __init__(self, channel: Channel, info: TaskInfo) -> None:
-        super().__init__(channel, 0.0, 100.0)
+    def __init__(self, channel: SyncChannel, info: TaskInfo) -> None:
+        super().__init__(channel)
         self.info = info
 
     def emit(self, data: Any, *, topic: str | None = None) -> None:
         """See `TaskContext.emit`."""
-        self._channel.put(Kind.OUTPUT, {"data": data, "topic": topic})
-        self._channel.drain_sync()
+        self._channel.tell(*output(data, topic, self._max_bytes))
 
     def checkpoint(self, state: Any) -> None:
         """See `TaskContext.checkpoint`."""
-        self._channel.put(Kind.CHECKPOINT, {"state": state})
-        self._channel.drain_sync(everything=True)
+        self._channel.request(*checkpoint(state, self._max_bytes))
 
     @overload
     def ask(
@@ -349,12 +362,8 @@ class SyncTaskContext(_TaskFacts, SyncStage):
         default: Any = None,
     ) -> Any:
         """See `TaskContext.ask`."""
-        request = elicitation(message, schema)
-        try:
-            response = self._channel.answer_sync(key, request, timeout)
-        except TimeoutError:
-            return _timed_out(message, default)
-        return _accepted(message, schema, response)
+        response = self._channel.request(*question(key, message, schema, timeout, self._max_bytes))
+        return _answer(message, schema, default, response)
 
 
 def _number(value: float | None) -> float | None:
@@ -365,8 +374,13 @@ def _number(value: float | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _accepted(message: str, schema: Any, response: Mapping[str, Any]) -> Any:
+def _answer(message: str, schema: Any, default: Any, response: Mapping[str, Any]) -> Any:
+    """What a response means to the function that asked."""
     action, content = response.get("action"), response.get("content") or {}
+    if action == "timeout":
+        if default is None:
+            raise InputDeclined(f"{message!r} was not answered in time", code="INPUT_TIMEOUT", retry=False)
+        return default
     if action != "accept":
         raise InputDeclined(
             f"The question {message!r} was answered with {action!r}", code="INPUT_DECLINED", retry=False
@@ -377,9 +391,3 @@ def _accepted(message: str, schema: Any, response: Mapping[str, Any]) -> Any:
         return schema.model_validate(content)
     except ValidationError as error:
         raise TaskError(f"The answer to {message!r} does not fit: {error}", code="INVALID_INPUT", retry=False) from None
-
-
-def _timed_out(message: str, default: Any) -> Any:
-    if default is None:
-        raise InputDeclined(f"Nobody answered {message!r} in time", code="INPUT_TIMEOUT", retry=False)
-    return default

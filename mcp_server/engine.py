@@ -34,13 +34,14 @@ from .errors import (
     TaskError,
     Unavailable,
 )
+from .events import Cancelled, CancelRequested, End, Failed, Happening, InputAnswered, Retrying, Started, advance
 from .jsonable import clean, storable
 from .log import Log
 from .questions import check_response
 from .registry import Policy, Registry
 from .settings import Settings
-from .task import Event, Kind, Status, Task, advance
-from .work.attempt import Execution, failure
+from .task import Event, Status, Task
+from .work.attempt import Attempt
 from .work.watchdog import watch_loop
 
 __all__ = ["Engine"]
@@ -130,9 +131,10 @@ class Engine:
             updated_at=now,
             idempotency_key=idempotency_key,
             priority=priority,
+            not_before=now + start_after if start_after else 0.0,
             answers=self._as_json("answers", answers or {}),
         )
-        task = await self._create(fresh, not_before=now + start_after if start_after else 0.0)
+        task = await self._create(fresh)
         if task.id != fresh.id and (task.type != task_type or task.arguments != arguments):
             raise IdempotencyConflict(
                 f"The idempotency key {idempotency_key!r} was already used for another {task.type!r} task",
@@ -189,10 +191,10 @@ class Engine:
                 return task, CancelOutcome.ALREADY_ENDED
             if task.cancel_requested:
                 break
-            after, first = advance(task, Kind.CANCEL_REQUESTED, at=time.time(), reason=reason)
+            after, first = advance(task, CancelRequested(reason), at=time.time())
             events = [first]
             if task.status is Status.QUEUED:
-                after, last = advance(after, Kind.CANCELLED, at=first.at, reason=reason, expires_at=self._expiry(task))
+                after, last = advance(after, Cancelled(reason, self._expires_at(task)), at=first.at)
                 events.append(last)
             try:
                 await self.backend.commit(task, after, events, durable=True)
@@ -225,7 +227,7 @@ class Engine:
                 return task, []
             for key, value in known.items():
                 check_response(key, task.input_requests[key], value)
-            after, event = advance(task, Kind.INPUT_ANSWERED, at=time.time(), responses=known)
+            after, event = advance(task, InputAnswered(known), at=time.time())
             try:
                 await self.backend.commit(task, after, [event], durable=True)
             except Conflict:
@@ -306,36 +308,35 @@ class Engine:
         events: list[Event] = []
         after = task
 
-        def add(kind: Kind, **facts: Any) -> None:
+        def add(happening: Happening) -> None:
             nonlocal after
-            after, event = advance(after, kind, at=now, **facts)
+            after, event = advance(after, happening, at=now)
             events.append(event)
 
         died = task.status is not Status.QUEUED
         if task.cancel_requested:
-            add(Kind.CANCELLED, reason=task.reason, expires_at=self._expiry(task))
+            add(Cancelled(task.reason, self._expires_at(task)))
         elif died and (end := self._interrupted_end(task, task_type.policy)) is not None:
-            add(end[0], **end[1])
+            add(end)
         else:
             if died:
-                add(Kind.RETRYING, cause="interrupted", message="The process that ran it died")
-            add(Kind.STARTED)
+                add(Retrying("interrupted", "The process that ran it died"))
+            add(Started())
         try:
             await self.backend.commit(task, after, events, durable=after.is_over)
         except Conflict:
             return  # it moved on meanwhile; if it is still due it will be claimed again
         if not after.is_over:
-            await Execution(after, task_type, self.backend, self.settings).run()
+            await Attempt(after, task_type, self.backend, self.settings).run()
 
-    def _interrupted_end(self, task: Task, policy: Policy) -> tuple[Kind, dict[str, Any]] | None:
+    def _interrupted_end(self, task: Task, policy: Policy) -> End | None:
         """How a task ends whose process died, or None if it is run again."""
         if policy.on_interrupt == "fail":
-            return failure("INTERRUPTED", "The process that ran it died", {}, self._expiry(task))
-        if task.interruptions + 1 >= policy.max_attempts:
-            times = task.interruptions + 1
-            return failure(
-                "MAX_ATTEMPTS", f"Its process died {times} times while it ran", {"attempts": times}, self._expiry(task)
-            )
+            return Failed("INTERRUPTED", "The process that ran it died", {}, self._expires_at(task))
+        times = task.interruptions + 1
+        if times >= policy.max_attempts:
+            message = f"Its process died {times} times while it ran"
+            return Failed("MAX_ATTEMPTS", message, {"attempts": times}, self._expires_at(task))
         return None
 
     # Within.
@@ -348,11 +349,10 @@ class Engine:
             raise NotFound(task_id)
         return task
 
-    async def _create(self, fresh: Task, not_before: float = 0.0) -> Task:
-        task, event = advance(fresh, Kind.QUEUED, at=fresh.created_at, not_before=not_before)
-        return await self.backend.create(task, [event])
+    async def _create(self, fresh: Task) -> Task:
+        return await self.backend.create(fresh, [Event.first_of(fresh)])
 
-    def _expiry(self, task: Task) -> float:
+    def _expires_at(self, task: Task) -> float:
         policy = self.registry.get(task.type).policy if task.type in self.registry else Policy()
         return policy.expires_at(time.time(), self.settings.retention)
 

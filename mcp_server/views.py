@@ -33,7 +33,7 @@ def snapshot(task: Task, *, queue_position: int | None = None, now: float | None
     return wire.Snapshot(
         operation_id=task.id,
         task_type=task.type,
-        status=wire.TaskStatus(task.status or Status.QUEUED),
+        status=wire.TaskStatus(task.status),
         progress=task.progress,
         message=task.message,
         current=task.current,

@@ -20,7 +20,9 @@ MAX_LINES = 400
 LAYERS: list[set[str]] = [
     {"errors", "background", "_version"},
     {"task"},
+    {"events"},
     {"questions", "settings", "backend", "jsonable", "access"},
+    {"channel"},
     {"context"},
     {"registry", "backends", "views", "log"},
     {"work"},
@@ -136,10 +138,12 @@ def test_third_party_packages_stay_behind_their_fence() -> None:
 
 
 def test_the_life_of_a_task_needs_the_standard_library_only() -> None:
-    """`task.py` and `errors.py` can be read, and run, with nothing else installed."""
-    for name in ("task", "errors"):
+    """`task.py`, `events.py` and `errors.py` can be read, and run, with nothing else installed."""
+    for name in ("task", "events", "errors"):
         for line, imported in imports(ROOT / "mcp_server" / f"{name}.py"):
-            known = imported.split(".")[0] in sys.stdlib_module_names or lies_in(imported, "mcp_server.errors")
+            known = imported.split(".")[0] in sys.stdlib_module_names or imported.startswith(
+                ("mcp_server.errors", "mcp_server.task")
+            )
             assert known, f"{name}.py:{line} imports {imported}"
 
 

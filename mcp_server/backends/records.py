@@ -42,7 +42,7 @@ def read_task(fixed: bytes, snapshot: bytes, state: bytes | None = None, output:
     """
     values: dict[str, Any] = from_json(fixed)
     values.update(from_json(snapshot))
-    values["status"] = Status(values["status"]) if values["status"] is not None else None
+    values["status"] = Status(values["status"])
     if values["eta_base"] is not None:
         values["eta_base"] = tuple(values["eta_base"])
     return Task(

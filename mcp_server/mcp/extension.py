@@ -232,7 +232,7 @@ def _refusals() -> Iterator[None]:
 
 def _create_result(task: Task, *, stream_url: str | None = None) -> dict[str, Any]:
     """The answer to a tool call that became a task."""
-    return {"resultType": "task", **_task(task, _STATUS[task.status or Status.QUEUED], stream_url, None)}
+    return {"resultType": "task", **_task(task, _STATUS[task.status], stream_url, None)}
 
 
 def _detailed_task(
@@ -250,7 +250,7 @@ def _detailed_task(
         shows_questions: whether the client declared the kind of question we ask. To one
             that did not, a waiting task is simply not ready yet.
     """
-    status = _STATUS[task.status or Status.QUEUED]
+    status = _STATUS[task.status]
     extra: dict[str, Any] = {}
     if status == "input_required":
         if shows_questions:

@@ -1,7 +1,7 @@
-"""The other side of `runners.run_in_process`: one task function in an interpreter of its own.
+"""Runs a task function in a process of its own: the side of the process (`process.py` is the server's).
 
-The first line on standard input says what to run; facts go out as lines of JSON on
-what was standard output. Whatever the function prints goes to standard error. When
+The first line on standard input says what to run; what the function reports goes out as
+lines of JSON on what was standard output. Whatever the function prints goes to standard error. When
 standard input ends, the server is gone and so is this process.
 """
 
@@ -21,24 +21,26 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
+from ..channel import Request
 from ..context import SyncTaskContext, TaskCancelled, TaskInfo
 from ..errors import TaskError
+from ..events import Happening
 from ..jsonable import clean, text
 from ..registry import TaskType
-from ..task import Kind
-from .outbox import as_dict, checked, error_told_by
+from .pipe import as_json
+from .raised import as_dict, told_by
 
 __all__ = ["main"]
 
-MOST_OF_A_TRACEBACK = 100_000
-"""Characters of it that the log gets: its end."""
+MAX_TRACEBACK_CHARS = 100_000
+"""Characters of a traceback that the log gets: its end."""
 
 
 class _Pipe:
-    """A `context.Channel` over the pipe, for whatever threads the function has."""
+    """The pipe to the server, for all threads of the function. Implements `channel.SyncChannel`."""
 
     def __init__(self, source: BinaryIO, target: BinaryIO, max_bytes: int) -> None:
-        self._source, self._target, self._max_bytes = source, target, max_bytes
+        self._source, self._target, self.max_bytes = source, target, max_bytes
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._asking: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
@@ -63,46 +65,25 @@ class _Pipe:
             self._target.write(line)
             self._target.flush()
 
-    def _ask(self, **message: Any) -> dict[str, Any]:
-        """Say it and wait for the reply."""
+    def tell(self, happening: Happening, size: int) -> None:
+        # A full pipe holds the writer up, so what waits is bounded here as well.
+        if self._stopped:
+            raise TaskCancelled
+        self.say(do="tell", **as_json(happening))
+
+    def request(self, request: Request, size: int) -> Any:
         number = next(self._numbers)
         replies = self._asking[number] = queue.SimpleQueue()
-        # Entered before the look: a stop either is seen here or finds us there.
+        # Entered before the look: a stop either is seen here or finds the queue there.
         if not self._stopped:
-            self.say(**message, number=number)
+            self.say(do="request", **as_json(request), number=number)
             reply = replies.get()
         if self._stopped:
             raise TaskCancelled
         del self._asking[number]
         if "error" in reply:
             raise TaskError(**reply["error"])
-        return reply
-
-    def put(self, kind: Kind, facts: Mapping[str, Any]) -> None:
-        if self._stopped:
-            raise TaskCancelled
-        facts, _ = checked(kind, facts, self._max_bytes)
-        if kind is Kind.CHECKPOINT:
-            self._ask(do="put", kind=kind.value, facts=facts)
-        else:
-            self.say(do="put", kind=kind.value, facts=facts)
-
-    def drain_sync(self, *, everything: bool = False) -> None:
-        """Nothing to do: a full pipe holds the writer up, and `put` waits for a checkpoint itself."""
-
-    def answer_sync(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
-        request = clean(request, "question", self._max_bytes)
-        reply = self._ask(do="ask", key=key, request=request, timeout=timeout)
-        if "timeout" in reply:
-            raise TimeoutError(key)
-        answer: Mapping[str, Any] = reply["answer"]
-        return answer
-
-    async def drain(self, *, everything: bool = False) -> None:
-        raise NotImplementedError("a process runs plain functions")
-
-    async def answer(self, key: str | None, request: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
-        raise NotImplementedError("a process runs plain functions")
+        return reply["reply"]
 
 
 def _end_all() -> None:
@@ -131,10 +112,10 @@ def main() -> None:
     except TaskCancelled:
         pipe.say(do="stopped")
     except BaseException as error:
-        if (told := error_told_by(error, order["max_bytes"])) is not None:
+        if (told := told_by(error, order["max_bytes"])) is not None:
             pipe.say(do="fail", **as_dict(told))
         else:
-            pipe.say(do="crash", traceback=traceback.format_exc()[-MOST_OF_A_TRACEBACK:])
+            pipe.say(do="crash", traceback=traceback.format_exc()[-MAX_TRACEBACK_CHARS:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

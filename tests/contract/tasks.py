@@ -7,31 +7,33 @@ from typing import Any
 from uuid import uuid4
 
 from mcp_server.backend import Backend
-from mcp_server.task import Event, Kind, Task, advance
+from mcp_server.events import CLASSES, advance
+from mcp_server.task import Event, Kind, Task
 
 TYPE = "count"
 
 
-def queued(*, not_before: float = 0.0, **fields: Any) -> tuple[Task, list[Event]]:
+def queued(**fields: Any) -> tuple[Task, list[Event]]:
     """A task as the engine would create it, and its first event."""
     now = time.time()
     task = Task(**{"id": uuid4().hex, "type": TYPE, "created_at": now, "updated_at": now, **fields})
-    task, event = advance(task, Kind.QUEUED, at=now, not_before=not_before)
-    return task, [event]
+    return task, [Event.first_of(task)]
 
 
 def moved(task: Task, *kinds: Kind, **facts: Any) -> tuple[Task, list[Event]]:
-    """The task after these kinds of event, each told the same `facts`, and the events."""
+    """The task after these kinds of event, each with those of the `facts` that it has room for, and the events."""
     events = []
     for kind in kinds:
-        task, event = advance(task, kind, at=time.time(), **_FACTS.get(kind, {}) | facts)
+        found = CLASSES[kind]
+        says = {name: value for name, value in (_FACTS.get(kind, {}) | facts).items() if name in found._fields}
+        task, event = advance(task, found(**says), at=time.time())
         events.append(event)
     return task, events
 
 
 _FACTS: dict[Kind, dict[str, Any]] = {
     Kind.COMPLETED: {"output": "done", "expires_at": 4e9},
-    Kind.FAILED: {"error": {"error_code": "TASK_FAILED", "message": "no", "details": {}}, "expires_at": 4e9},
+    Kind.FAILED: {"code": "TASK_FAILED", "message": "no", "details": {}, "expires_at": 4e9},
     Kind.CANCELLED: {"reason": None, "expires_at": 4e9},
     Kind.CANCEL_REQUESTED: {"reason": "enough"},
     Kind.RETRYING: {"cause": "released", "message": "Again"},
@@ -42,8 +44,8 @@ _FACTS: dict[Kind, dict[str, Any]] = {
 }
 
 
-async def create(backend: Backend, *, not_before: float = 0.0, **fields: Any) -> Task:
-    task, events = queued(not_before=not_before, **fields)
+async def create(backend: Backend, **fields: Any) -> Task:
+    task, events = queued(**fields)
     return await backend.create(task, events)
 
 

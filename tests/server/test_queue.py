@@ -14,7 +14,8 @@ import pytest
 from mcp_server import Engine, SyncTaskContext, TaskContext
 from mcp_server.access.principal import ANONYMOUS, Principal
 from mcp_server.errors import LimitExceeded
-from mcp_server.task import Kind, Status, Task, advance
+from mcp_server.events import Retrying, Started, advance
+from mcp_server.task import Status, Task
 
 from .engines import add_nothing, ended, log, make_engine, reached, run, task_type
 
@@ -166,8 +167,8 @@ async def test_a_takeover_leaves_nothing_of_the_late_attempt(tmp_path: Path) -> 
         assert await anyio.to_thread.run_sync(started.wait, 10)
         # What another process does that finds the lease expired.
         running = await engine.get(task.id, principal=ANONYMOUS)
-        after, first = advance(running, Kind.RETRYING, at=time.time(), cause="interrupted", message="")
-        after, second = advance(after, Kind.STARTED, at=time.time())
+        after, first = advance(running, Retrying("interrupted", ""), at=time.time())
+        after, second = advance(after, Started(), at=time.time())
         await engine.backend.commit(running, after, [first, second])
         go_on.set()
         assert await anyio.to_thread.run_sync(stopped.wait, 10)

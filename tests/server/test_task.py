@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.errors import StaleAttempt, TransitionError
+from mcp_server.events import CLASSES, Completed, Happening, Progress, advance
 from mcp_server.task import (
     LIVE,
     TERMINAL,
@@ -17,7 +18,6 @@ from mcp_server.task import (
     Kind,
     Status,
     Task,
-    advance,
 )
 
 FACTS: dict[Kind, dict[str, Any]] = {
@@ -28,19 +28,18 @@ FACTS: dict[Kind, dict[str, Any]] = {
     Kind.CANCEL_REQUESTED: {"reason": "enough"},
     Kind.RETRYING: {"cause": "failed", "message": "again"},
     Kind.COMPLETED: {"output": 0, "expires_at": 99.0},
-    Kind.FAILED: {"error": {"error_code": "E", "message": "no", "details": {}}, "expires_at": 99.0},
+    Kind.FAILED: {"code": "E", "message": "no", "details": {}, "expires_at": 99.0},
     Kind.CANCELLED: {"reason": "enough", "expires_at": 99.0},
 }
 """The least each kind has to say."""
 
-TO: dict[Status | None, tuple[Kind, ...]] = {
-    None: (),
-    Status.QUEUED: (Kind.QUEUED,),
-    Status.RUNNING: (Kind.QUEUED, Kind.STARTED),
-    Status.INPUT_REQUIRED: (Kind.QUEUED, Kind.STARTED, Kind.INPUT_REQUIRED),
-    Status.COMPLETED: (Kind.QUEUED, Kind.STARTED, Kind.COMPLETED),
-    Status.FAILED: (Kind.QUEUED, Kind.STARTED, Kind.FAILED),
-    Status.CANCELLED: (Kind.QUEUED, Kind.CANCELLED),
+TO: dict[Status, tuple[Kind, ...]] = {
+    Status.QUEUED: (),
+    Status.RUNNING: (Kind.STARTED,),
+    Status.INPUT_REQUIRED: (Kind.STARTED, Kind.INPUT_REQUIRED),
+    Status.COMPLETED: (Kind.STARTED, Kind.COMPLETED),
+    Status.FAILED: (Kind.STARTED, Kind.FAILED),
+    Status.CANCELLED: (Kind.CANCELLED,),
 }
 """A way to every status."""
 
@@ -49,8 +48,12 @@ def new() -> Task:
     return Task(id="t", type="work", created_at=0.0, updated_at=0.0)
 
 
+def happening(kind: Kind, **facts: Any) -> Happening:
+    return CLASSES[kind](**{**FACTS.get(kind, {}), **facts})
+
+
 def step(task: Task, kind: Kind, *, at: float = 0.0, **facts: Any) -> Task:
-    return advance(task, kind, at=at, **{**FACTS.get(kind, {}), **facts})[0]
+    return advance(task, happening(kind, **facts), at=at)[0]
 
 
 def through(*kinds: Kind) -> Task:
@@ -60,9 +63,9 @@ def through(*kinds: Kind) -> Task:
     return task
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("status", TO, ids=str)
-def test_only_the_transitions_of_the_table_happen(status: Status | None, kind: Kind) -> None:
+def test_only_the_transitions_of_the_table_happen(status: Status, kind: Kind) -> None:
     """A pair of status and kind is in the table and leads where it says, or is refused."""
     task = through(*TO[status])
     assert task.status is status
@@ -82,15 +85,15 @@ def test_nothing_leaves_a_terminal_status() -> None:
 
 
 @settings(deadline=None)  # a busy machine is no failure
-@given(steps=st.lists(st.tuples(st.sampled_from(Kind), st.floats(-5, 5), st.floats(-50, 150)), max_size=40))
+@given(steps=st.lists(st.tuples(st.sampled_from(list(CLASSES)), st.floats(-5, 5), st.floats(-50, 150)), max_size=40))
 def test_whatever_happens_the_log_is_sound(steps: list[tuple[Kind, float, float]]) -> None:
     """Numbers grow by one, time never runs backwards, progress stays in range and never falls within an attempt."""
-    task, at, number = new(), 0.0, 0
+    task, at, number = new(), 0.0, 1
     for kind, passed, progress in steps:
         at += passed
-        facts = {**FACTS.get(kind, {}), **({"progress": progress} if kind is Kind.PROGRESS else {})}
+        facts = {"progress": progress} if kind is Kind.PROGRESS else {}
         try:
-            after, event = advance(task, kind, at=at, **facts)
+            after, event = advance(task, happening(kind, **facts), at=at)
         except TransitionError:
             continue
         number += 1
@@ -108,29 +111,29 @@ def test_whatever_happens_the_log_is_sound(steps: list[tuple[Kind, float, float]
 
 def test_an_event_of_an_attempt_that_was_taken_over_is_refused() -> None:
     """What a late attempt reports does not reach the task."""
-    task = through(Kind.QUEUED, Kind.STARTED, Kind.RETRYING, Kind.STARTED)
+    task = through(Kind.STARTED, Kind.RETRYING, Kind.STARTED)
     with pytest.raises(StaleAttempt) as refused:
-        advance(task, Kind.PROGRESS, at=1.0, attempt=1, progress=50)
+        advance(task, Progress(50), at=1.0, attempt=1)
     assert (refused.value.attempt, refused.value.current) == (1, 2)
 
 
 def test_an_event_says_what_became_of_its_facts() -> None:
     """Progress that would fall stays where it was, in the event as in the task."""
-    task = step(through(Kind.QUEUED, Kind.STARTED), Kind.PROGRESS, progress=60.0)
-    task, event = advance(task, Kind.PROGRESS, at=1.0, progress=40.0, message="back?")
+    task = step(through(Kind.STARTED), Kind.PROGRESS, progress=60.0)
+    task, event = advance(task, Progress(40.0, "back?"), at=1.0)
     assert task.progress == event.data["progress"] == 60.0
     assert task.message == event.data["message"] == "back?"
 
 
 def test_a_report_without_a_message_keeps_the_last_one() -> None:
     """Only what is said changes."""
-    task = step(through(Kind.QUEUED, Kind.STARTED), Kind.PROGRESS, message="page 3")
+    task = step(through(Kind.STARTED), Kind.PROGRESS, message="page 3")
     assert step(task, Kind.PROGRESS, progress=10.0).message == "page 3"
 
 
 def test_waiting_is_no_work() -> None:
     """The work clock runs while the task runs: not in the queue and not while it waits for an answer."""
-    task = step(new(), Kind.QUEUED, at=0.0)
+    task = new()
     task = step(task, Kind.STARTED, at=10.0)
     task = step(task, Kind.INPUT_REQUIRED, at=13.0)
     task = step(task, Kind.INPUT_ANSWERED, at=500.0)
@@ -141,21 +144,21 @@ def test_waiting_is_no_work() -> None:
 
 def test_the_silence_of_a_dead_process_is_no_work() -> None:
     """Nobody knows when it died; the time since its last word counts for nothing."""
-    task = step(through(Kind.QUEUED, Kind.STARTED), Kind.PROGRESS, at=2.0, progress=1.0)
+    task = step(through(Kind.STARTED), Kind.PROGRESS, at=2.0, progress=1.0)
     task = step(task, Kind.RETRYING, at=900.0, cause="interrupted")
     assert task.worked_seconds == 2.0
 
 
 def test_the_estimate_comes_from_the_tasks_own_rate() -> None:
     """A quarter in ten seconds leaves thirty; nothing is estimated before there is progress."""
-    task = through(Kind.QUEUED, Kind.STARTED)
+    task = through(Kind.STARTED)
     assert step(task, Kind.PROGRESS, at=5.0, message="looking").estimated_remaining is None
     assert step(task, Kind.PROGRESS, at=10.0, progress=25.0).estimated_remaining == 30.0
 
 
 def test_the_estimate_of_a_resumed_task_leaves_out_what_earlier_attempts_did() -> None:
     """With a checkpoint the bar goes on where it was, and the rate is measured from the first report."""
-    task = step(through(Kind.QUEUED, Kind.STARTED), Kind.PROGRESS, at=1.0, progress=50.0)
+    task = step(through(Kind.STARTED), Kind.PROGRESS, at=1.0, progress=50.0)
     task = step(task, Kind.CHECKPOINT, at=1.0)
     task = step(step(task, Kind.RETRYING, at=1.0), Kind.STARTED, at=1.0)
     assert task.progress == 50.0
@@ -166,9 +169,7 @@ def test_the_estimate_of_a_resumed_task_leaves_out_what_earlier_attempts_did() -
 
 def test_an_attempt_without_a_checkpoint_begins_at_nothing() -> None:
     """The bar shows what this attempt has done."""
-    task = step(
-        through(Kind.QUEUED, Kind.STARTED), Kind.PROGRESS, progress=80.0, current=8, total=10, stage={"name": "a"}
-    )
+    task = step(through(Kind.STARTED), Kind.PROGRESS, progress=80.0, current=8, total=10, stage={"name": "a"})
     task = step(step(task, Kind.RETRYING), Kind.STARTED)
     assert (task.progress, task.current, task.total, task.stage, task.attempt) == (0.0, None, None, None, 2)
 
@@ -176,13 +177,13 @@ def test_an_attempt_without_a_checkpoint_begins_at_nothing() -> None:
 @pytest.mark.parametrize(("cause", "counts"), [("failed", (1, 0)), ("interrupted", (0, 1)), ("released", (0, 0))])
 def test_each_cause_of_a_new_attempt_has_its_own_count(cause: str, counts: tuple[int, int]) -> None:
     """Exceptions count against `retries`, dead processes against `max_attempts`, a stopped server against neither."""
-    task = step(through(Kind.QUEUED, Kind.STARTED), Kind.RETRYING, cause=cause)
+    task = step(through(Kind.STARTED), Kind.RETRYING, cause=cause)
     assert (task.failures, task.interruptions) == counts
 
 
 def test_a_task_waits_until_its_last_question_is_answered() -> None:
     """Questions are answered one by one; the answers stay, also for the next attempt."""
-    task = step(through(Kind.QUEUED, Kind.STARTED), Kind.INPUT_REQUIRED, requests={"a": {}})
+    task = step(through(Kind.STARTED), Kind.INPUT_REQUIRED, requests={"a": {}})
     task = step(task, Kind.INPUT_REQUIRED, requests={"b": {}})
     task = step(task, Kind.INPUT_ANSWERED, responses={"a": 1})
     assert (task.status, set(task.input_requests)) == (Status.INPUT_REQUIRED, {"b"})
@@ -194,14 +195,14 @@ def test_a_task_waits_until_its_last_question_is_answered() -> None:
 @pytest.mark.parametrize("end", [Kind.COMPLETED, Kind.FAILED, Kind.CANCELLED])
 def test_the_end_closes_what_was_open(end: Kind) -> None:
     """A task that is over has an end, a date on which it is forgotten, no open question and no estimate."""
-    task = step(through(Kind.QUEUED, Kind.STARTED, Kind.INPUT_REQUIRED), end, at=7.0)
+    task = step(through(Kind.STARTED, Kind.INPUT_REQUIRED), end, at=7.0)
     assert (task.completed_at, task.expires_at, task.input_requests) == (7.0, 99.0, {})
     assert task.estimated_remaining is None
 
 
 def test_a_falsy_output_is_an_output() -> None:
     """Zero is a result."""
-    task, event = advance(through(Kind.QUEUED, Kind.STARTED), Kind.COMPLETED, at=1.0, output=0, expires_at=2.0)
+    task, event = advance(through(Kind.STARTED), Completed(0, 2.0), at=1.0)
     assert task.output == 0
     assert task.output is not None
     assert event.data["progress"] == 100.0
@@ -209,16 +210,24 @@ def test_a_falsy_output_is_an_output() -> None:
 
 def test_the_first_start_is_the_start() -> None:
     """A later attempt does not move it."""
-    task = step(step(new(), Kind.QUEUED), Kind.STARTED, at=5.0)
+    task = step(new(), Kind.STARTED, at=5.0)
     task = step(step(task, Kind.RETRYING, at=6.0), Kind.STARTED, at=9.0)
     assert task.started_at == 5.0
 
 
 def test_a_value_that_was_given_out_does_not_change() -> None:
     """`advance` makes a new task; who holds the old one sees no difference."""
-    task = through(Kind.QUEUED, Kind.STARTED)
+    task = through(Kind.STARTED)
     before = dict(task.__dict__)
     step(task, Kind.PROGRESS, progress=5.0)
     assert task.__dict__ == before
     with pytest.raises(AttributeError):
         Event(number=1, kind=Kind.QUEUED, at=0.0, attempt=0, data={}).number = 2  # type: ignore[misc]
+
+
+def test_a_new_task_is_what_its_first_event_makes_it() -> None:
+    """Queued, with one event in its log, and no event leads there again."""
+    task = new()
+    assert (task.status, task.last_event_id, task.attempt) == (Status.QUEUED, 1, 0)
+    assert Event.first_of(task) == Event(number=1, kind=Kind.QUEUED, at=0.0, attempt=0, data={"status": "queued"})
+    assert set(CLASSES) == set(Kind) - {Kind.QUEUED}

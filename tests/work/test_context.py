@@ -347,3 +347,27 @@ async def test_progress_can_be_waited_for(engine: Engine) -> None:
         assert half.status is Status.RUNNING
         go_on.set()
         await ended(engine, task)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_a_report_that_was_not_awaited_fails_the_attempt(engine: Engine) -> None:
+    """The author is told what to write; a report that was awaited late is none of that."""
+
+    @task_type(engine, retries=3)
+    async def forgetful(*, task: TaskContext) -> str:
+        task.report(50)  # type: ignore[unused-coroutine]
+        return "done"
+
+    @task_type(engine)
+    async def late(*, task: TaskContext) -> str:
+        report = task.report(50)
+        await task.emit("first")
+        await report
+        return "done"
+
+    async with engine.run():
+        failed = await run(engine, "forgetful")
+        assert failed.error is not None
+        assert (failed.error["error_code"], failed.attempt) == ("NOT_AWAITED", 1)
+        assert "`await task.report(...)`" in failed.error["message"]
+        assert (await run(engine, "late")).output == "done"

@@ -9,7 +9,8 @@ import anyio
 
 from mcp_server import Engine, SyncTaskContext, TaskContext
 from mcp_server.access.principal import ANONYMOUS
-from mcp_server.task import Kind, Status, Task, advance
+from mcp_server.events import Retrying, Started, advance
+from mcp_server.task import Kind, Status, Task
 from tests.server.engines import ended, log, make_engine, reached, task_type
 
 
@@ -134,7 +135,7 @@ async def _die_running(engine: Engine, task: Task) -> None:
     task = await engine.get(task.id, principal=ANONYMOUS)
     after, events = task, []
     if task.status is Status.RUNNING:
-        after, event = advance(after, Kind.RETRYING, at=after.updated_at, cause="interrupted", message="died")
+        after, event = advance(after, Retrying("interrupted", "died"), at=after.updated_at)
         events.append(event)
-    after, event = advance(after, Kind.STARTED, at=after.updated_at)
+    after, event = advance(after, Started(), at=after.updated_at)
     await engine.backend.commit(task, after, [*events, event])
