@@ -8,10 +8,19 @@
 
 `client_sdk.sync` has the same names for scripts without `async`, `client_sdk.mcp` brings
 tasks to the official SDK's `mcp.Client`, `client_sdk.errors` and `client_sdk.wire` hold
-all errors and all shapes. Nothing here imports the server.
+all errors and all shapes, `client_sdk.tracking` the functions of an older document.
+Nothing here imports the server.
+
+    _client    starts tasks, finds them again        _stream   events over any number of connections
+    _handle    one task: events, result, cancel      _poll     states by long polls
+    _shared    state common to a client's handles    _connection, _backoff   requests and retries
+    _journal   unfinished tasks in a file            _display  the bar, the notebook line, the plain lines
+    _events    one class per kind of event
 """
 
-from typing import TYPE_CHECKING, Any
+import importlib
+import warnings
+from typing import Any
 
 from ._client import LongTaskClient
 from ._events import (
@@ -25,8 +34,7 @@ from ._events import (
     ProgressEvent,
     StatusEvent,
 )
-from ._handle import EventStream, TaskHandle
-from ._tracking import MCPClient, poll_progress, safe_stream, start_and_stream, stream_progress
+from ._handle import EventStream, TaskHandle, show
 from .errors import (
     JournalUnreadable,
     LimitExceeded,
@@ -42,9 +50,6 @@ from .errors import (
     Unavailable,
 )
 
-if TYPE_CHECKING:
-    from ._show import show
-
 __all__ = [
     "DoneEvent",
     "ErrorEvent",
@@ -56,7 +61,6 @@ __all__ = [
     "LimitExceeded",
     "LongTaskClient",
     "LongTaskClientError",
-    "MCPClient",
     "NotFound",
     "NotReady",
     "OtherEvent",
@@ -71,17 +75,19 @@ __all__ = [
     "TaskHandle",
     "TryLater",
     "Unavailable",
-    "poll_progress",
-    "safe_stream",
     "show",
-    "start_and_stream",
-    "stream_progress",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "show":
-        from ._show import show  # loaded when asked for: rich takes long, and most scripts show nothing
+_MOVED = ("MCPClient", "poll_progress", "safe_stream", "start_and_stream", "stream_progress")
 
-        return show
+
+def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        warnings.warn(
+            f"client_sdk.{name} is client_sdk.tracking.{name} now, and leaves the front with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(f"{__name__}.tracking"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

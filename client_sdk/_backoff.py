@@ -1,4 +1,4 @@
-"""How long to wait before trying again, and when to stop trying.
+"""The waits between tries, and the limit of trying.
 
 Exponential, capped, with full jitter: each wait is drawn from the whole range up to
 the bound, so that the thousand readers of a server that restarts do not all come back
@@ -15,16 +15,16 @@ import anyio
 
 __all__ = ["Backoff", "Patience"]
 
-_LEAST_BASE = 0.05
+_MIN_BASE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How a client bears with a server that does not answer. All in seconds.
+    """How long a client keeps trying, in seconds.
 
     Args:
         total: how long the server may stay away, from the first failure on, before the caller
-            hears of it (None: forever).
+            gets an error (None: forever).
         longest: bound of a single wait.
     """
 
@@ -43,7 +43,7 @@ class Backoff:
         """Scale of the first wait; a stream sets it to what the server's `retry` says."""
 
     def succeeded(self) -> None:
-        """The server was heard: the next failure is the first again."""
+        """Forget earlier failures: the server answered."""
         self._failures, self._failing_since = 0, None
 
     async def pause(self, at_least: float | None = None) -> bool:
@@ -53,7 +53,7 @@ class Backoff:
             self._failing_since = now
         elif total is not None and now - self._failing_since >= total:
             return False
-        bound = min(self._patience.longest, max(self.base, _LEAST_BASE) * 2 ** min(self._failures, 16))
+        bound = min(self._patience.longest, max(self.base, _MIN_BASE) * 2 ** min(self._failures, 16))
         self._failures += 1
         await anyio.sleep(max(random.uniform(0, bound), min(at_least or 0.0, self._patience.longest)))  # noqa: S311
         return True

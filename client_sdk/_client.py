@@ -16,10 +16,10 @@ import anyio
 import httpx2
 
 from ._backoff import Patience
-from ._connection import Connection
-from ._following import Following, OpenStreams
+from ._connection import Connection, as_model
 from ._handle import TaskHandle
 from ._journal import Journal
+from ._shared import OpenStreams, Shared
 from .errors import LongTaskClientError, NotFound
 from .wire import (
     DEFAULT_BASE_URL,
@@ -71,7 +71,7 @@ class LongTaskClient:
     ) -> None:
         self._connection = Connection(base_url, token, http)
         self._journal = Journal(journal) if journal is not None else None
-        self._following = Following(
+        self._shared = Shared(
             connection=self._connection,
             journal=self._journal,
             heartbeat=heartbeat,
@@ -89,7 +89,7 @@ class LongTaskClient:
 
     async def aclose(self) -> None:
         """Close the connections. Tasks go on."""
-        await self._following.streams.aclose()
+        await self._shared.streams.aclose()
         await self._connection.aclose()
 
     def start(
@@ -131,8 +131,8 @@ class LongTaskClient:
             if self._journal is not None:
                 await self._journal.check()
             reply = await self._connection.call("start_long_task", request, StartReply)
-            await self._following.record(reply)
-            return TaskHandle(self._following, reply.operation_id, task_type=reply.task_type)
+            await self._shared.record(reply)
+            return TaskHandle(self._shared, reply.operation_id, task_type=reply.task_type)
 
         return Starting(start, cancel_on_exit=cancel_on_exit)
 
@@ -142,7 +142,7 @@ class LongTaskClient:
         Args:
             cursor: the number of the last event that was seen of it.
         """
-        return TaskHandle(self._following, operation_id, cursor=cursor)
+        return TaskHandle(self._shared, operation_id, cursor=cursor)
 
     async def resume_all(self) -> Sequence[TaskHandle]:
         """The tasks in the journal whose end was not seen, oldest first; their `events` go on where they stopped.
@@ -166,7 +166,7 @@ class LongTaskClient:
                 await self._journal.forget(operation_id)
                 continue
             handles.append(
-                TaskHandle(self._following, operation_id, task_type=snapshot.task_type, cursor=entry.last_event_id)
+                TaskHandle(self._shared, operation_id, task_type=snapshot.task_type, cursor=entry.last_event_id)
             )
         return handles
 
@@ -197,7 +197,7 @@ class LongTaskClient:
         Raises:
             Unavailable: there was none.
         """
-        return await self._connection.health_model()
+        return as_model(await self._connection.health(), Health, None)
 
 
 class Starting(Awaitable[TaskHandle]):

@@ -1,4 +1,4 @@
-"""One server: where it is, who is calling, and its answers as models or as errors of ours.
+"""Requests to one server; answers become models, failures become errors of `errors`.
 
 The only module that speaks HTTP and JSON-RPC, and the only one that sees httpx2's
 errors: they are mapped here, once. Tools are called with a bare `tools/call`, without
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from ._backoff import Backoff, Patience
 from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, error_of_reply
-from .wire import LAST_EVENT_ID, Health, Reply, Snapshot
+from .wire import LAST_EVENT_ID, Reply, Snapshot
 
 __all__ = ["AnswerLost", "Connection", "Silence", "as_model", "error_of_response", "parsed"]
 
@@ -33,11 +33,11 @@ _MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
 class AnswerLost(Unavailable):
-    """The request may have arrived, but no answer of the server's came back."""
+    """The request may have arrived, but its answer did not come back."""
 
 
 class Silence(AnswerLost):
-    """The connection stands, and nothing comes."""
+    """The connection is open, but nothing arrives on it."""
 
 
 class Connection:
@@ -82,7 +82,7 @@ class Connection:
             tries: how often the call is made when its answer is lost on the way; 1 if twice would do harm.
 
         Raises:
-            LongTaskClientError: whatever the answer, or the lack of one, stands for.
+            LongTaskClientError: the answer is an error, or there is none.
         """
         backoff = Backoff(Patience(longest=2.0))
         for attempt in range(1, tries + 1):
@@ -125,15 +125,12 @@ class Connection:
         return as_model(snapshot, Snapshot, operation_id)
 
     async def health(self) -> dict[str, Any]:
-        """The server's own word about itself, also when it says that it is unwell."""
+        """The body of `/health`, also with status 503."""
         response = await self._request("GET", "/health", None)
         health = _json(response)
         if response.status_code not in (200, 503) or not isinstance(health, dict) or "status" not in health:
             raise error_of_response(response, None)
         return health
-
-    async def health_model(self) -> Health:
-        return as_model(await self.health(), Health, None)
 
     @asynccontextmanager
     async def stream(self, operation_id: str, *, after: int, silence: float) -> AsyncIterator[httpx2.EventSource]:
@@ -149,7 +146,7 @@ class Connection:
         with _transport_errors(operation_id):
             async with self._http.sse(
                 f"{self.base_url}/progress/{_quoted(operation_id)}/stream",
-                # Who compresses a stream on its way holds its events back until there is enough to compress.
+                # A proxy that compresses would hold events back until a block is full.
                 headers={
                     "Accept-Encoding": "identity",
                     **self._headers,
@@ -200,7 +197,7 @@ def _transport_errors(operation_id: str | None) -> Iterator[None]:
 
 
 def error_of_response(response: httpx2.Response, operation_id: str | None) -> LongTaskClientError:
-    """The error an HTTP answer stands for that is not what was asked for."""
+    """The error that an unexpected HTTP answer stands for."""
     body = _json(response)
     if isinstance(body, dict) and body.get("error_code"):
         with suppress(ValidationError):
@@ -231,7 +228,7 @@ def _data(message: Mapping[str, Any], model: type[Model], operation_id: str | No
 
 
 def parsed(message: Mapping[str, Any]) -> Any:
-    """What a tool answered: the structured content, or the text read as JSON, or the text."""
+    """The answer of a tool: its structured content, or its text read as JSON, or the text."""
     result = message.get("result", {})
     if result.get("structuredContent") is not None:
         return result["structuredContent"]

@@ -1,9 +1,9 @@
-"""One task in a caller's hand.
+"""A handle on one task: an id and a cursor.
 
-A handle is an id and a cursor; everything else is asked of the server. Many handles
-of one task may live at once, in one process or several. It keeps the journal, if
-there is one: an event counts as dealt with once the next one is asked for, and a
-task leaves the journal when its end was seen.
+Everything else is asked of the server. Many handles of one task may live at once, in
+one process or several. Handles keep the journal, if there is one: a request for the
+next event acknowledges the one before, and a task leaves the journal once its end
+was read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from . import _poll
 from ._events import Event, ProgressEvent, event_of
-from ._following import Following
-from ._poll import Callback, call_back, snapshots
+from ._poll import Callback, call_back
+from ._shared import Shared
 from ._stream import Frames
 from .errors import NotFound
 from .wire import TERMINAL_STATUSES, AnswerReply, CancelReply, Result, Snapshot, TaskStatus
@@ -23,7 +24,7 @@ from .wire import TERMINAL_STATUSES, AnswerReply, CancelReply, Result, Snapshot,
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["EventStream", "TaskHandle"]
+__all__ = ["EventStream", "TaskHandle", "show"]
 
 
 class TaskHandle:
@@ -33,20 +34,20 @@ class TaskHandle:
     what else it raises is said with it.
     """
 
-    def __init__(self, following: Following, operation_id: str, *, task_type: str | None = None, cursor: int = 0):
+    def __init__(self, shared: Shared, operation_id: str, *, task_type: str | None = None, cursor: int = 0):
         self.id = operation_id
         self.task_type = task_type
         """None if the handle was made from an id alone."""
         self.cursor = cursor
         """The number of the last event this handle gave out; `events` goes on after it."""
-        self._following = following
+        self._shared = shared
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.id} {self.task_type or ''} cursor={self.cursor}>"
 
     async def status(self) -> Snapshot:
         """The task as it is now."""
-        return await self._seen(await self._following.connection.snapshot(self.id))
+        return await self._seen(await self._shared.connection.snapshot(self.id))
 
     def events(self, *, after: int | None = None) -> EventStream:
         """The task's events to its last, each once and in order, over any number of connections.
@@ -59,7 +60,7 @@ class TaskHandle:
         Raises:
             StreamLost: while iterating; the server stayed away for longer than the client's `patience`.
         """
-        return EventStream(self, self._following, self.cursor if after is None else after)
+        return EventStream(self, self._shared, self.cursor if after is None else after)
 
     async def stream(self, callback: Callback | None = None) -> Snapshot:
         """Follow the task to its end by its stream; `callback` gets the `wire.Progress` of every report."""
@@ -82,13 +83,17 @@ class TaskHandle:
         Raises:
             NotReady: the timeout has come. The task goes on.
         """
-        async with aclosing(self._snapshots(interval, timeout, prompt=callback is not None)) as snapshots:
-            async for snapshot in snapshots:
-                await call_back(callback, snapshot)
+        async with aclosing(self._states(interval, timeout, prompt=callback is not None)) as states:
+            async for state in states:
+                await call_back(callback, state)
         return await self.status()
 
+    def states(self, *, interval: float | None = None, timeout: float | None = None) -> AsyncGenerator[Snapshot, None]:
+        """The snapshots that `poll` gives to its callback, as an iterator; arguments and errors as there."""
+        return self._states(interval, timeout, prompt=True)
+
     async def wait(self, timeout: float | None = None) -> Snapshot:
-        """The task's last snapshot, once it is over; however it ended.
+        """Wait for the end of the task, and return its last snapshot, however it ended.
 
         Raises:
             NotReady: `timeout` seconds have passed. The task goes on.
@@ -96,7 +101,7 @@ class TaskHandle:
         return await self.poll(timeout=timeout)
 
     async def result(self, timeout: float | None = None) -> Any:
-        """What the task returned, once it has.
+        """Wait for the end of the task, and return its result.
 
         Raises:
             TaskFailed, TaskCancelled: it ended without a result.
@@ -106,31 +111,29 @@ class TaskHandle:
         if snapshot.status is TaskStatus.COMPLETED:
             return snapshot.output  # the tool would cut a long one into pages
         arguments = {"operation_id": self.id}
-        return (
-            await self._following.connection.call("get_task_result", arguments, Result, operation_id=self.id)
-        ).output
+        return (await self._shared.connection.call("get_task_result", arguments, Result, operation_id=self.id)).output
 
     async def cancel(self, reason: str | None = None) -> CancelReply:
-        """Ask the server to end the task; `outcome` of the reply says what came of it. Harmless when it is over."""
+        """Ask the server to end the task; the reply's `outcome` says whether it has. A task that has ended stays so."""
         arguments = {"operation_id": self.id, "reason": reason}
-        reply = await self._following.connection.call("cancel_task", arguments, CancelReply, operation_id=self.id)
+        reply = await self._shared.connection.call("cancel_task", arguments, CancelReply, operation_id=self.id)
         await self._seen(reply)
         return reply
 
     async def retry(self) -> TaskHandle:
-        """A new task that does this failed or cancelled one again, from its last checkpoint.
+        """Start a new task with the arguments of this failed or cancelled one, from its last checkpoint.
 
         Raises:
             Refused: `NOT_RETRYABLE`, it neither failed nor was cancelled.
         """
-        snapshot = await self._following.connection.call(
+        snapshot = await self._shared.connection.call(
             "retry_task", {"operation_id": self.id}, Snapshot, operation_id=self.id, tries=1
         )
-        await self._following.record(snapshot)
-        return TaskHandle(self._following, snapshot.operation_id, task_type=snapshot.task_type)
+        await self._shared.record(snapshot)
+        return TaskHandle(self._shared, snapshot.operation_id, task_type=snapshot.task_type)
 
     async def answer(self, key: str, value: Any) -> AnswerReply:
-        """Answer a question of the task's. One that was answered before keeps its answer, and `answered` is false.
+        """Answer a question of the task. A question that has an answer keeps it, and `answered` is false.
 
         Args:
             key: of the question in `input_requests`.
@@ -144,29 +147,30 @@ class TaskHandle:
         if isinstance(value, Mapping) and value.get("action") not in _ACTIONS:
             response = {"action": "accept", "content": dict(value)}
         arguments = {"operation_id": self.id, "key": key, "response": response}
-        return await self._following.connection.call("respond_to_task", arguments, AnswerReply, operation_id=self.id)
+        return await self._shared.connection.call("respond_to_task", arguments, AnswerReply, operation_id=self.id)
 
     async def show(self, console: Console | None = None) -> Snapshot:
-        """Follow the task with a progress bar, or line by line where there is no terminal; see `client_sdk.show`."""
-        from ._show import show  # loaded when asked for: rich takes long
+        """Show the task until it ends; see `client_sdk.show`."""
+        from ._display import displayed  # loaded when asked for: rich takes long
 
-        return await show(self, console=console)
+        with displayed(self.task_type, console) as display:
+            async for event in self.events():
+                display(event)
+        return await self.status()
 
-    def _snapshots(
-        self, interval: float | None, timeout: float | None, *, prompt: bool
-    ) -> AsyncGenerator[Snapshot, None]:
-        return snapshots(
-            self._following.connection,
+    def _states(self, interval: float | None, timeout: float | None, *, prompt: bool) -> AsyncGenerator[Snapshot, None]:
+        return _poll.states(
+            self._shared.connection,
             self.id,
             interval=interval,
             timeout=timeout,
             prompt=prompt,
-            patience=self._following.patience,
+            patience=self._shared.patience,
         )
 
     async def _seen(self, snapshot: Snapshot) -> Snapshot:
         if snapshot.status in TERMINAL_STATUSES:
-            await self._following.dealt_with(self.id, snapshot.last_event_id, is_over=True)
+            await self._shared.acknowledge(self.id, snapshot.last_event_id, ended=True)
         return snapshot
 
 
@@ -174,25 +178,30 @@ _ACTIONS = ("accept", "decline", "cancel")
 
 
 class EventStream(AsyncIterator[Event]):
-    """The events of one task, as `TaskHandle.events` gives them out.
+    """The events of one task, an asynchronous iterator made by `TaskHandle.events`.
 
-    Can be used with `async with` to have its connection closed at a certain point.
+    `async with` closes its connection at the end of the block.
     """
 
-    def __init__(self, handle: TaskHandle, following: Following, after: int) -> None:
-        self._handle, self._following = handle, following
+    def __init__(self, handle: TaskHandle, shared: Shared, after: int) -> None:
+        self._handle, self._shared = handle, shared
         self._frames = Frames(
-            following.connection,
+            shared.connection,
             handle.id,
             after=after,
-            heartbeat=following.heartbeat,
-            patience=following.patience,
+            heartbeat=shared.heartbeat,
+            patience=shared.patience,
         )
-        self._dealt_with = after
+        self._acknowledged = after
+
+    @property
+    def cursor(self) -> int:
+        """The number of the last event it gave out; `handle.events(after=cursor)` goes on from there."""
+        return self._frames.cursor
 
     async def __anext__(self) -> Event:
         await self._note()
-        self._following.streams.opened(self._frames, self)
+        self._shared.streams.opened(self._frames, self)
         try:
             frame = await anext(self._frames)
         except StopAsyncIteration:
@@ -200,21 +209,21 @@ class EventStream(AsyncIterator[Event]):
             await self.aclose()
             raise
         except NotFound:
-            await self._following.dealt_with(self._handle.id, self._frames.cursor, is_over=True)
+            await self._shared.acknowledge(self._handle.id, self._frames.cursor, ended=True)
             raise
         self._handle.cursor = self._frames.cursor
         return event_of(frame)
 
     async def _note(self) -> None:
-        """Asking for the next event says that the last one was dealt with."""
-        cursor, is_over = self._frames.cursor, self._frames.is_over
-        if cursor != self._dealt_with or is_over:
-            await self._following.dealt_with(self._handle.id, cursor, is_over=is_over)
-            self._dealt_with = cursor
+        """Acknowledge the last event: the next one is asked for."""
+        cursor, ended = self._frames.cursor, self._frames.ended
+        if cursor != self._acknowledged or ended:
+            await self._shared.acknowledge(self._handle.id, cursor, ended=ended)
+            self._acknowledged = cursor
 
     async def aclose(self) -> None:
         """Close the connection. The task goes on."""
-        await self._following.streams.close(self._frames)
+        await self._shared.streams.close(self._frames)
 
     async def __aenter__(self) -> Self:
         return self
@@ -225,3 +234,20 @@ class EventStream(AsyncIterator[Event]):
         await self.aclose()
         if kind is None:
             await self._note()
+
+
+async def show(handle: TaskHandle, *, console: Console | None = None) -> Snapshot:
+    """Show a task's progress until it ends, and return its last snapshot, however it ended.
+
+    A terminal gets a bar, a notebook one line that changes, a pipe a plain line for every
+    report, such as `Progress: 20% - Processing step 1/5 - data_analysis`. Partial outputs,
+    questions and the reason of a failure get a line of their own in every form.
+    An interrupt does not cancel the task.
+
+    Args:
+        console: receives the output; its `is_terminal` and `is_jupyter` choose the form. Default: standard output.
+
+    Raises:
+        LongTaskClientError: as `handle.events()` does.
+    """
+    return await handle.show(console)

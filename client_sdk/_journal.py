@@ -1,4 +1,4 @@
-"""The tasks a script has not seen the end of, in a file that outlives it.
+"""Unfinished tasks of a script, in a file that outlives it.
 
 Owns the file's format and how several processes share it: every change is a read, a
 change and an atomic replacement under a lock of its own, so that a reader never sees

@@ -1,4 +1,4 @@
-"""Waiting for a task with few requests: the server holds each back until there is something to say.
+"""A task's states by long polls: the server holds each request until there is news.
 
 Without a callback a request is answered at the end of the task, or after the longest
 wait. With one it is answered at the next change too, at a pace that slows down, so
@@ -21,14 +21,14 @@ from ._connection import AnswerLost, Connection
 from .errors import NotReady, TryLater
 from .wire import TERMINAL_STATUSES, ProgressReply, Snapshot, TaskStatus
 
-__all__ = ["Callback", "call_back", "snapshots"]
+__all__ = ["Callback", "call_back", "states"]
 
 Callback = Callable[[Any], Awaitable[None] | None]
 """A function or coroutine function; what it returns is not looked at."""
 
 _LONGEST_WAIT = 110.0
 """Seconds; what a server grants by default."""
-_LEAST_WAIT = 10.0
+_MIN_WAIT = 10.0
 _ANSWER_GRACE = 2.0
 _FIRST_PACE, _LAST_PACE, _SLOWER = 1.0, 25.0, 1.5
 
@@ -40,7 +40,7 @@ async def call_back(callback: Callback | None, value: Any) -> None:
             await called
 
 
-async def snapshots(
+async def states(
     connection: Connection,
     operation_id: str,
     *,
@@ -138,7 +138,7 @@ class _Asking:
             except TryLater as error:
                 if isinstance(error, AnswerLost) and wait is None:
                     # Something on the way may not bear requests this long.
-                    self._longest_wait = max(_LEAST_WAIT, self._longest_wait / 2)
+                    self._longest_wait = max(_MIN_WAIT, self._longest_wait / 2)
                 if not await self._backoff.pause(error.retry_after):
                     raise
             else:

@@ -1,11 +1,11 @@
-"""A task's events, each once and in order, for as long as it takes.
+"""A task's events, each once and in order, over any number of connections.
 
-Owns the cursor and everything that can happen to a connection under it: cuts,
+Owns the cursor and the recovery from everything that happens to a connection: cuts,
 silence, refusals, a server that restarts, a proxy that swallows the stream. Frames
 come from `GET /progress/{id}/stream`; where that does not get through, from long
-polls, after the same cursor. What the frames mean is none of its business, but for
-the four facts the cursor hangs on: which have a number, which is the closing frame,
-what a gap does, which are the end.
+polls, after the same cursor. Of the meaning of frames
+it knows four facts, which the cursor needs: the number, the closing frame, the gap,
+the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = logging.getLogger(__package__)
 
 _FIRST_FRAME_WITHIN = 10.0
 """Seconds at most; the server sends its first frame at once, so a connection that stays empty is held up."""
-_VAIN_TRIES = 2
+_MAX_EMPTY_CONNECTIONS = 2
 """Connections in a row that carry nothing before a long poll is tried."""
 _POLL_WAIT = 25.0
 """Below the 30 s after which the strictest proxies in use give a request up."""
@@ -59,18 +59,18 @@ class Frames(AsyncIterator[StreamEvent]):
     ) -> None:
         self.cursor = after
         """The number of the last frame handed out that has one."""
-        self.is_over = False
-        """Whether the terminal frame was handed out, or is the cursor's."""
+        self.ended = False
+        """Whether the terminal frame was handed out, or the cursor is its number."""
         self._connection, self._operation_id, self._silence = connection, operation_id, 2 * heartbeat
         self._backoff = Backoff(patience)
         self._closing_sent = False
         self._polling = False
-        self._vain = 0
+        self._empty_connections = 0
         self._reading = False
         self._running: AsyncGenerator[StreamEvent, None] | None = None
 
     async def __anext__(self) -> StreamEvent:
-        if self.is_over:
+        if self.ended:
             raise StopAsyncIteration
         if self._reading:
             raise RuntimeError("Another task is reading this stream; each reader needs `handle.events()` of its own")
@@ -97,8 +97,9 @@ class Frames(AsyncIterator[StreamEvent]):
                 await running.aclose()
 
     async def _follow(self) -> AsyncGenerator[StreamEvent, None]:
-        while not self.is_over:
-            before, polls, began = self.cursor, self._polling or self._vain >= _VAIN_TRIES, anyio.current_time()
+        while not self.ended:
+            before, began = self.cursor, anyio.current_time()
+            polls = self._polling or self._empty_connections >= _MAX_EMPTY_CONNECTIONS
             trouble: TryLater = AnswerLost("The connection was closed", operation_id=self._operation_id)
             try:
                 async with aclosing(self._polled() if polls else self._streamed()) as frames:
@@ -108,24 +109,24 @@ class Frames(AsyncIterator[StreamEvent]):
                             yield frame
             except TryLater as error:
                 trouble = error
-            if not self.is_over:
+            if not self.ended:
                 # One that stood for a heartbeat's time did its work, even if the task said nothing.
                 stood = not polls and anyio.current_time() - began >= self._silence / 2
                 silent = isinstance(trouble, Silence)
-                await self._bear(trouble, polls, in_vain=self.cursor == before and (silent or not stood))
+                await self._recover(trouble, polls, empty=self.cursor == before and (silent or not stood))
 
-    async def _bear(self, trouble: TryLater, polls: bool, *, in_vain: bool) -> None:
-        """Draw the conclusions from a connection that ended, and wait before the next."""
+    async def _recover(self, trouble: TryLater, polls: bool, *, empty: bool) -> None:
+        """Choose the kind of the next connection after one that ended, and wait before it."""
         logger.info("Task %s: %s; resuming after event %d", self._operation_id, trouble.message, self.cursor)
-        if not in_vain:
-            self._vain = 0
+        if not empty:
+            self._empty_connections = 0
             self._backoff.succeeded()
         elif polls:
             # Whether polls fail or streams do, they have to be tried in turn to find out which works again.
-            self._polling, self._vain = False, _VAIN_TRIES - 1
+            self._polling, self._empty_connections = False, _MAX_EMPTY_CONNECTIONS - 1
         elif isinstance(trouble, AnswerLost | LimitExceeded):
-            self._vain += 1
-            if self._vain >= _VAIN_TRIES:
+            self._empty_connections += 1
+            if self._empty_connections >= _MAX_EMPTY_CONNECTIONS:
                 return  # the poll must follow at once: it tells a swallowed stream from an absent server
         if not await self._backoff.pause(trouble.retry_after):
             message = f"The server stayed away for too long: {trouble.message}"
@@ -139,7 +140,7 @@ class Frames(AsyncIterator[StreamEvent]):
                         self._connection.stream(self._operation_id, after=self.cursor, silence=self._silence)
                     )
                     if source.response.status_code == 204:
-                        self.is_over = True
+                        self.ended = True
                         return
                     await self._check_is_stream(source.response)
                     received = cast(AsyncGenerator[ServerSentEvent, None], aiter(source))
@@ -202,7 +203,7 @@ class Frames(AsyncIterator[StreamEvent]):
             for frame in reply.events or ():
                 yield frame
             if reply.status in TERMINAL_STATUSES and not reply.events:
-                self.is_over = True
+                self.ended = True
                 return
             if not reply.events and anyio.current_time() - asked_at < _LEAST_POLL_INTERVAL:
                 # A server that does not wait (`max_wait=0`, an open question) must not be asked in a tight loop.
@@ -220,5 +221,5 @@ class Frames(AsyncIterator[StreamEvent]):
             return first
         if frame.id <= self.cursor:
             return False
-        self.cursor, self.is_over = frame.id, frame.event in _TERMINAL_FRAMES
+        self.cursor, self.ended = frame.id, frame.event in _TERMINAL_FRAMES
         return True

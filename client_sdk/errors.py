@@ -1,4 +1,4 @@
-"""What can go wrong, ordered by what the caller does next.
+"""All errors of the client, ordered by what the caller does next.
 
     LongTaskClientError            `operation_id` says which task it is about (None: none in particular)
     ├── TaskEnded                  the task is over and left no result: read why, then `handle.retry()` or let it be
@@ -53,7 +53,7 @@ class LongTaskClientError(Exception):
         self.message, self.operation_id = message, operation_id
 
     def __str__(self) -> str:
-        return self.message if self.operation_id is None else f"{self.message} (task {_short(self.operation_id)})"
+        return self.message if self.operation_id is None else f"{self.message} (task {cut(self.operation_id, 80)})"
 
 
 class TaskEnded(LongTaskClientError):
@@ -117,7 +117,7 @@ class LimitExceeded(TryLater):
 
 
 class Unavailable(TryLater):
-    """No answer, or one that says that nobody can answer now."""
+    """The server, or something on the way to it, does not answer now."""
 
 
 class StreamLost(TryLater):
@@ -133,7 +133,7 @@ class JournalUnreadable(LongTaskClientError):
 
 
 def error_of_reply(reply: Reply[Any], operation_id: str | None) -> LongTaskClientError:
-    """The error a failed tool call stands for."""
+    """The error that a failed tool call stands for."""
     message, details = reply.error or "The server refused without a reason", reply.details or {}
     match reply.error_code:
         case ErrorCode.NOT_FOUND:
@@ -154,6 +154,6 @@ def error_of_reply(reply: Reply[Any], operation_id: str | None) -> LongTaskClien
             return Refused(message, operation_id=operation_id, error_code=other or "INTERNAL", details=details)
 
 
-def _short(operation_id: str) -> str:
-    # An id may be a megabyte long; a message is not.
-    return operation_id if len(operation_id) <= 80 else operation_id[:77] + "..."
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters of a text; an ellipsis stands for the rest."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -267,19 +267,29 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
         callback: Callable[[Any], None] | None = None,
     ) -> Snapshot:
         """See `client_sdk.TaskHandle.poll`."""
-        snapshots = self._async._snapshots(interval, timeout, prompt=callback is not None)
-        while (snapshot := self._loop.run(_next_or_none, snapshots)) is not None:
-            if callback is not None:
-                callback(snapshot)
+        if callback is None:
+            return self._loop.run(self._async.poll, interval=interval, timeout=timeout)
+        for state in self.states(interval=interval, timeout=timeout):
+            callback(state)
         return self.status()
+
+    def states(self, *, interval: float | None = None, timeout: float | None = None) -> Iterator[Snapshot]:
+        """See `client_sdk.TaskHandle.states`; the iterator is a plain one."""
+        states = self._async.states(interval=interval, timeout=timeout)
+        try:
+            while (state := self._loop.run(_next_or_none, states)) is not None:
+                yield state
+        finally:
+            if not self._loop.is_closed:
+                self._loop.run(states.aclose)
 
     def show(self, console: Console | None = None) -> Snapshot:
         """See `client_sdk.TaskHandle.show`."""
-        from ._show import showing  # loaded when asked for: rich takes long
+        from ._display import displayed  # loaded when asked for: rich takes long
 
-        with showing(self.task_type, console) as show_event:
+        with displayed(self.task_type, console) as display:
             for event in self.events():
-                show_event(event)
+                display(event)
         return self.status()
 
 
@@ -290,7 +300,7 @@ async def _next_or_none(values: AsyncIterator[T]) -> T | None:
 async def _fetch(stream: _handle.EventStream) -> tuple[Event | None, int, Exception | None]:
     """The next event, or none at the end; the cursor then; or the error, a value here: raised, it is of the wait."""
     try:
-        return await anext(stream, None), stream._frames.cursor, None
+        return await anext(stream, None), stream.cursor, None
     except Exception as error:
         return None, 0, error
 
@@ -334,6 +344,11 @@ class EventStream(Iterator[Event], _Blocking[_handle.EventStream]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._loop.run(self._async.__aexit__, kind, error, traceback)
+
+    @property
+    def cursor(self) -> int:
+        """See `client_sdk.EventStream`; the other thread may be one ahead."""
+        return self._async.cursor
 
     def close(self) -> None:
         """Close the connection. The task goes on."""

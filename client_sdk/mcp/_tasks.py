@@ -35,12 +35,12 @@ from ..errors import NotFound, TaskCancelled, Unavailable
 
 __all__ = ["TaskState", "TasksExtension"]
 
-_DEFAULT_INTERVAL, _LEAST_INTERVAL = 1.0, 0.05
+_DEFAULT_INTERVAL, _MIN_INTERVAL = 1.0, 0.05
 _SAFETY_INTERVAL = 30.0
 """Seconds between polls of a task whose notifications arrive; one of them may be lost."""
 _CANCEL_WITHIN = 5.0
-_ENDS = ("completed", "failed", "cancelled")
-_PASSING = (CONNECTION_CLOSED, REQUEST_TIMEOUT, INTERNAL_ERROR)
+_TERMINAL = ("completed", "failed", "cancelled")
+_TRANSIENT = (CONNECTION_CLOSED, REQUEST_TIMEOUT, INTERNAL_ERROR)
 
 _input_request: TypeAdapter[InputRequest] = TypeAdapter(InputRequest)
 
@@ -100,11 +100,11 @@ class TasksExtension(ClientExtension):
 
     The state is learnt from `notifications/tasks` where the server sends them, else by
     polling at the interval it asks for. Questions go through the client's elicitation,
-    sampling and roots callbacks; one that cannot be answered ends the call and the task,
-    since nobody else could. A call that is cancelled cancels its task.
+    sampling and roots callbacks; a question that cannot be answered ends the call and the task,
+    since no other caller has its id. A call that is cancelled cancels its task.
 
     What `client.call_tool` raises for a task: MCPError if it failed as the call would
-    have, `TaskCancelled` if somebody cancelled it, `NotFound` if the server dropped it,
+    have, `TaskCancelled` if it was cancelled, `NotFound` if the server dropped it,
     `Unavailable` if the connection is lost; the task then goes on, see `result`.
 
     Args:
@@ -142,7 +142,7 @@ class TasksExtension(ClientExtension):
             return await self._follow(followed)
         except BaseException as error:
             if followed.failure is not None or not isinstance(error, Exception):
-                # Nobody has the id, so nobody could ever answer the task or fetch its result.
+                # No other caller has the id, so the task could never be answered and its result never fetched.
                 with anyio.move_on_after(_CANCEL_WITHIN, shield=True), suppress(MCPError, Unavailable):
                     await followed.cancel()
             raise
@@ -167,7 +167,7 @@ class TasksExtension(ClientExtension):
     async def _notified(self, state: TaskState) -> None:
         for followed in self._followed:
             if followed.task_id == state.task_id:
-                followed.told(state)
+                followed.on_notification(state)
 
 
 class _Followed:
@@ -183,8 +183,8 @@ class _Followed:
         self._notified = False
         self._asked: set[str] = set()
 
-    def told(self, state: TaskState) -> None:
-        """The server sent this state of its own accord."""
+    def on_notification(self, state: TaskState) -> None:
+        """Take over a state that the server sent unasked."""
         self._notified = True
         self._learn(state)
 
@@ -243,14 +243,14 @@ class _Followed:
         if self._notified:
             return _SAFETY_INTERVAL
         asked_for = state.poll_interval_ms
-        return _DEFAULT_INTERVAL if asked_for is None else max(_LEAST_INTERVAL, asked_for / 1000)
+        return _DEFAULT_INTERVAL if asked_for is None else max(_MIN_INTERVAL, asked_for / 1000)
 
     def _learn(self, state: TaskState) -> None:
         # Notifications may overtake each other; a state never goes back.
         known = self._state
-        if known is not None and (known.status in _ENDS or state.model_copy(update={"meta": known.meta}) == known):
+        if known is not None and (known.status in _TERMINAL or state.model_copy(update={"meta": known.meta}) == known):
             return
-        if known is None or state.status in _ENDS or state.last_updated_at >= known.last_updated_at:
+        if known is None or state.status in _TERMINAL or state.last_updated_at >= known.last_updated_at:
             self._state = state
             self._news.set()
 
@@ -284,7 +284,7 @@ class _Followed:
             try:
                 return await self._session.send_request(request, answer, request_read_timeout_seconds=self._timeout)
             except MCPError as error:
-                if error.code not in _PASSING:
+                if error.code not in _TRANSIENT:
                     raise
                 if not await backoff.pause():
                     raise Unavailable(

@@ -2,7 +2,7 @@
 
 In the SDK an error of a connection ends the whole session, with every call that is
 under way. Here it is an answer: requests that may be repeated are repeated, and what
-is left is told to the one call it concerns, as an HTTP 503 that nobody sent.
+is left is told to the one call it concerns, as an HTTP 503 made here.
 """
 
 from __future__ import annotations

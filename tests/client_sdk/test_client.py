@@ -49,7 +49,11 @@ async def test_an_id_is_all_that_has_to_be_kept(client: LongTaskClient, server: 
     async with LongTaskClient(server.url) as other:
         handle = other.task(started.id)
         assert await handle.result() == {"count": 2}
-        assert [type(event) async for event in handle.events()][-1] is DoneEvent
+        events = handle.events()
+        last = [event async for event in events][-1]
+        assert type(last) is DoneEvent
+        assert events.cursor == last.number
+        assert [state.last_event_id async for state in handle.states()] == [last.number]
 
 
 async def test_one_key_makes_one_task(client: LongTaskClient) -> None:

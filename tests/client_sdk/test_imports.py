@@ -13,6 +13,7 @@ import client_sdk
 import client_sdk.errors
 import client_sdk.mcp
 import client_sdk.sync
+import client_sdk.tracking
 from client_sdk import LongTaskClientError
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def test_public_names_are_the_documented_ones() -> None:
     """Every name of `__all__` is on a page of docs/client, and every name imported there is public."""
     pages = "\n".join(page.read_text() for page in (ROOT / "docs" / "client").glob("*.md"))
     words = set(re.findall(r"\w+", pages))
-    for module in (client_sdk, client_sdk.sync, client_sdk.mcp, client_sdk.errors):
+    for module in (client_sdk, client_sdk.sync, client_sdk.mcp, client_sdk.errors, client_sdk.tracking):
         assert set(module.__all__) <= words, module.__name__
         imported = re.findall(rf"from {re.escape(module.__name__)} import (?:\(([^)]*)\)|(.*))", pages)
         names = {name.strip().split(" as ")[0] for group in imported for name in "".join(group).split(",")}
@@ -40,11 +41,19 @@ def test_public_names_are_the_documented_ones() -> None:
 
 def test_public_names_exist() -> None:
     """Lazy ones too."""
-    for module in (client_sdk, client_sdk.sync, client_sdk.mcp, client_sdk.errors):
+    for module in (client_sdk, client_sdk.sync, client_sdk.mcp, client_sdk.errors, client_sdk.tracking):
         for name in module.__all__:
             assert getattr(module, name) is not None
     with pytest.raises(AttributeError):
         client_sdk.nothing_like_this  # noqa: B018
+
+
+@pytest.mark.parametrize("name", client_sdk.tracking.__all__)
+def test_helpers_that_moved_still_come_from_the_front(name: str) -> None:
+    """For one release, with a warning that names the new place."""
+    with pytest.warns(DeprecationWarning, match=rf"client_sdk\.tracking\.{name} "):
+        assert getattr(client_sdk, name) is getattr(client_sdk.tracking, name)
+    assert name not in client_sdk.__all__
 
 
 def test_the_tree_of_errors_is_the_one_in_its_docstring() -> None:

@@ -58,6 +58,7 @@ def test_a_whole_story_without_await(blocking: LongTaskClient) -> None:
     assert handle.cursor == events[-1].number
     assert handle.result() == {"count": 3}
     assert list(handle.events()) == []
+    assert [state.status for state in handle.states()] == [TaskStatus.COMPLETED]
     assert list(blocking.task(handle.id).events()) == events
     assert handle.status() == handle.wait(timeout=5)
     assert blocking.list(limit=1).operations[0].operation_id == handle.id

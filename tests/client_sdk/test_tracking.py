@@ -10,7 +10,8 @@ import anyio
 import httpx2
 import pytest
 
-from client_sdk import MCPClient, Unavailable, poll_progress, safe_stream, start_and_stream, stream_progress
+from client_sdk import Unavailable
+from client_sdk.tracking import MCPClient, poll_progress, safe_stream, start_and_stream, stream_progress
 from tests.client_sdk.processes import ServerProcess
 from tests.client_sdk.proxy import PASS, Fault, Request, proxying
 

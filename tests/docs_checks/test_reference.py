@@ -18,7 +18,14 @@ from mcp_server.settings import Settings
 from tests.docs_checks.pages import PAGES, ROOT
 
 DOCS = ROOT / "docs"
-PUBLIC_MODULES = ("mcp_server", "client_sdk", "client_sdk.sync", "client_sdk.mcp", "client_sdk.errors")
+PUBLIC_MODULES = (
+    "mcp_server",
+    "client_sdk",
+    "client_sdk.sync",
+    "client_sdk.mcp",
+    "client_sdk.errors",
+    "client_sdk.tracking",
+)
 
 
 def page(name: str) -> str:

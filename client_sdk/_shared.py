@@ -1,4 +1,4 @@
-"""What the handles of one client share: the connection, the journal, and the streams that are open."""
+"""State that all handles of one client share: the connection, the journal and the open streams."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ._journal import Entry, Journal
 from ._stream import Frames
 from .wire import Snapshot
 
-__all__ = ["Following", "OpenStreams"]
+__all__ = ["OpenStreams", "Shared"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Following:
-    """What all handles of one client share."""
+class Shared:
+    """One connection, journal and set of open streams for every handle of a client."""
 
     connection: Connection
     journal: Journal | None
@@ -34,19 +34,19 @@ class Following:
             )
             await self.journal.record(snapshot.operation_id, entry)
 
-    async def dealt_with(self, operation_id: str, number: int, *, is_over: bool) -> None:
+    async def acknowledge(self, operation_id: str, number: int, *, ended: bool) -> None:
         if self.journal is not None:
-            if is_over:
+            if ended:
                 await self.journal.forget(operation_id)
             else:
                 await self.journal.advance(operation_id, number)
 
 
 class OpenStreams:
-    """The connections of event streams, so that none outlives its reader, the client or the event loop.
+    """The connections of event streams; none outlives its reader, the client or the event loop.
 
-    Left to the garbage collector or to the end of the loop, the generators of a stream
-    are closed all at once and in each other's way, with a traceback for each.
+    Generators that are left to the garbage collector or to the end of the loop are closed
+    all at once and in each other's way, with a traceback for each.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class OpenStreams:
         self._guard: asyncio.Task[None] | None = None
 
     def opened(self, frames: Frames, reader: object) -> None:
-        """The frames are being read, for as long as the reader exists."""
+        """Register frames that are read for as long as the reader exists."""
         if frames not in self._open:
             self._open.add(frames)
             weakref.finalize(reader, self._abandoned, frames, asyncio.get_running_loop()).atexit = False

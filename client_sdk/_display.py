@@ -1,7 +1,6 @@
 """A task's progress for a person: a bar in a terminal, one changing line in a notebook, plain lines elsewhere.
 
-The command line uses the same function. Loaded on demand, because rich is not needed
-by scripts that show nothing.
+Loaded on demand, because rich is not needed by scripts that show nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,48 +19,27 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 from ._events import DoneEvent, ErrorEvent, Event, InputRequiredEvent, OutputEvent, ProgressEvent, StatusEvent
-from .wire import Progress, Snapshot, TaskStatus
+from .errors import cut
+from .wire import Progress, TaskStatus
 
-if TYPE_CHECKING:
-    from ._handle import TaskHandle
+__all__ = ["displayed"]
 
-__all__ = ["show", "showing"]
-
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 """Characters of an output that are shown."""
 
 
-async def show(handle: TaskHandle, *, console: Console | None = None) -> Snapshot:
-    """Show a task's progress until it is over, and return its last snapshot, however it ended.
-
-    A plain line looks like `Progress: 20% - Processing step 1/5 - data_analysis`;
-    one is written for every report. Partial outputs, questions and the reason of a
-    failure get a line of their own in every form. Interrupting it does not cancel the task.
-
-    Args:
-        console: where to; its `is_terminal` and `is_jupyter` choose the form. Default: standard output.
-
-    Raises:
-        LongTaskClientError: as `handle.events()` does.
-    """
-    with showing(handle.task_type, console) as show_event:
-        async for event in handle.events():
-            show_event(event)
-    return await handle.status()
-
-
 @contextmanager
-def showing(title: str | None, console: Console | None) -> Iterator[Callable[[Event], None]]:
-    """Yields what shows one event after the other; for those who iterate over events themselves."""
-    with _face(console or Console(), title or "task") as face:
+def displayed(title: str | None, console: Console | None) -> Iterator[Callable[[Event], None]]:
+    """Yields a function that displays one event of a task; events are given to it in order."""
+    with _display(console or Console(), title or "task") as display:
 
-        def show_event(event: Event) -> None:
+        def display_event(event: Event) -> None:
             if isinstance(event, ProgressEvent):
-                face.progress(event.data)
+                display.progress(event.data)
             elif (line := _line(event)) is not None:
-                face.line(line)
+                display.line(line)
 
-        yield show_event
+        yield display_event
 
 
 def _line(event: Event) -> str | None:
@@ -69,7 +47,7 @@ def _line(event: Event) -> str | None:
     match event:
         case OutputEvent(data=output):
             shown = output.data if isinstance(output.data, str) else json.dumps(output.data, ensure_ascii=False)
-            return f"{output.topic or 'Output'}: {_cut(shown)}"
+            return f"{output.topic or 'Output'}: {cut(shown, _MAX_SHOWN)}"
         case InputRequiredEvent(data=asked):
             questions = [f"{key}: {_question(request)}" for key, request in asked.input_requests.items()]
             return "Waiting for an answer - " + "; ".join(questions)
@@ -85,21 +63,17 @@ def _line(event: Event) -> str | None:
 
 def _question(request: Any) -> str:
     params = request.get("params", {}) if isinstance(request, dict) else {}
-    return _cut(str(params.get("message", "(no text)")))
+    return cut(str(params.get("message", "(no text)")), _MAX_SHOWN)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
-
-
-class _Face(Protocol):
+class _Display(Protocol):
     def progress(self, progress: Progress) -> None: ...
 
     def line(self, text: str) -> None: ...
 
 
 @contextmanager
-def _face(console: Console, title: str) -> Iterator[_Face]:
+def _display(console: Console, title: str) -> Iterator[_Display]:
     if console.is_jupyter:
         yield _Notebook()
     elif console.is_terminal:

@@ -1,10 +1,9 @@
-"""The functions of the progress-tracking document, by their names, arguments and return values.
+"""The functions of the older progress-tracking document, with their arguments and return values.
 
-Scripts written after that document run when only their imports change. They deal in
+Scripts written after that document run when only their imports change. The functions return
 plain dictionaries as they are on the wire and answer failure with
-`{"status": "error", "error": …}` rather than an exception. Under them lie the same
-connection and the same resuming stream as under `LongTaskClient`, which is what new
-code should use.
+`{"status": "error", "error": …}` rather than an exception. They use the same
+connection and the same resuming stream as `LongTaskClient`, which new code should use.
 """
 
 from __future__ import annotations
@@ -66,10 +65,10 @@ class MCPClient:
         return {"status": "success", "data": answer}
 
     async def get_health(self) -> Data:
-        """What `GET /health` says.
+        """The body of `GET /health`.
 
         Raises:
-            Unavailable: nothing.
+            Unavailable: there was none.
         """
         connection = Connection(self.base_url, self._token)
         try:
