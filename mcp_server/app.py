@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.streamable_http import EventStore
@@ -34,7 +34,7 @@ from .mcp.extension import TasksExtension
 from .mcp.reply import RESULT_URI, STREAM_URL, TaskReplies, result_reader
 from .mcp.tools import LongTaskTools
 from .mcp.wait import Waiter
-from .registry import Policy, Questions, Registry, TaskMode, TaskType
+from .registry import Registry, TaskOptions, TaskType
 from .settings import Settings
 from .web.cors import cors
 from .web.feed import Feeds
@@ -116,65 +116,21 @@ class LongTaskServer(MCPServer[Any]):
     def task(self, function: Function, /) -> Function: ...
 
     @overload
-    def task(
-        self,
-        function: None = None,
-        /,
-        *,
-        name: str | None = ...,
-        description: str | None = ...,
-        process: bool = ...,
-        timeout: float | None = ...,
-        retries: int = ...,
-        retry_delay: float = ...,
-        on_interrupt: Literal["retry", "fail"] = ...,
-        max_attempts: int = ...,
-        concurrency: int | None = ...,
-        retention: float | None = ...,
-        mode: TaskMode = ...,
-        ask_first: Questions = ...,
-    ) -> Callable[[Function], Function]: ...
+    def task(self, function: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Function], Function]: ...
 
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        process: bool = False,
-        ask_first: Questions | None = None,
-        **policy: Any,
-    ) -> Any:
-        """Register a function as a task type: `@server.task` or `@server.task(timeout=600, retries=2)`.
-
-        The function stays as it is. `async def` runs on the event loop, a plain `def` in a
-        thread, with `process=True` in a process of its own. A parameter annotated
-        `TaskContext` (`SyncTaskContext` in a plain function) receives the running task.
-
-        Args:
-            name: by default the function's.
-            description: by default its docstring.
-            process: run it in a process, which is killed when it does not stop by itself.
-            ask_first: questions to put to a caller who can be asked before there is a task;
-                `{"name": ("Who are you?", Name)}` is found by `task.ask("Who are you?", Name, key="name")`.
-            policy: the fields of `Policy`.
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+        """Register a function as a task type; see `Registry.task`.
 
         Raises:
             TypeError: the signature cannot be offered to callers.
-            ValueError: the name is taken, or a policy value is out of range.
+            ValueError: the name is taken, also by a tool, or a policy value is out of range.
         """
         if function is None:
-            own = {"name": name, "description": description, "process": process, "ask_first": ask_first}
-            return partial(self.task, **own, **policy)
-        task_type = TaskType.from_function(
-            function,
-            name=name,
-            description=description,
-            process=process,
-            policy=Policy(**policy),
-            ask_first=ask_first,
-        )
+            return partial(self.task, **options)
+        self._add_task_type(TaskType.from_function(function, **options))
+        return function
+
+    def _add_task_type(self, task_type: TaskType) -> None:
         if task_type.name in (self._plain_tools if self._offers_task_tools else self._own_tools):
             whose = "the server's own" if task_type.name in self._own_tools else "yours"
             raise ValueError(f"{task_type.name!r} is a tool of {whose} already; give the task type another name")
@@ -182,7 +138,6 @@ class LongTaskServer(MCPServer[Any]):
         if self._offers_task_tools:
             tool = self._tasks.binding(task_type)
             super().add_tool(tool.fn, meta=tool.meta, **tool.kwargs)
-        return function
 
     def add_tool(self, fn: Callable[..., Any], name: str | None = None, *args: Any, **more: Any) -> None:
         """As the SDK's (`@server.tool()` comes here too); a name that answers to something of ours is refused.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from .events import Checkpoint, Happening, Output
-from .jsonable import measured, text
+from .jsonable import bounded_text, to_jsonable_sized
 from .questions import elicitation
 
 __all__ = ["Channel", "Question", "Request", "SyncChannel", "checkpoint", "output", "question"]
@@ -60,17 +60,17 @@ class SyncChannel(Protocol):
 
 
 def output(data: Any, topic: str | None, max_bytes: int) -> tuple[Output, int]:
-    topic = None if topic is None else text(topic, "topic", max_bytes)
-    data, size = measured(data, "output event", max_bytes)
+    topic = None if topic is None else bounded_text(topic, "topic", max_bytes)
+    data, size = to_jsonable_sized(data, "output event", max_bytes)
     return Output(topic, data), size + len(topic or "")
 
 
 def checkpoint(state: Any, max_bytes: int) -> tuple[Checkpoint, int]:
-    state, size = measured(state, "checkpoint", max_bytes)
+    state, size = to_jsonable_sized(state, "checkpoint", max_bytes)
     return Checkpoint(state), size
 
 
 def question(key: str | None, message: str, schema: Any, timeout: float | None, max_bytes: int) -> tuple[Question, int]:
-    key = None if key is None else text(key, "key of the question", MAX_KEY_CHARS)
-    request, size = measured(elicitation(message, schema), "question", max_bytes)
+    key = None if key is None else bounded_text(key, "key of the question", MAX_KEY_CHARS)
+    request, size = to_jsonable_sized(elicitation(message, schema), "question", max_bytes)
     return Question(key, request, timeout), size

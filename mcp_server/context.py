@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from .channel import Channel, SyncChannel, checkpoint, output, question
 from .errors import TaskError
 from .events import Progress
-from .jsonable import text
+from .jsonable import bounded_text
 from .questions import elicitation
 
 __all__ = [
@@ -117,11 +117,11 @@ class _Span:
             self._reached = max(self._reached, self._low + (self._high - self._low) * share)
         stage, size = None, 0
         if message is not None:
-            message = text(message, "progress message", self._max_bytes)
+            message = bounded_text(message, "progress message", self._max_bytes)
             size += len(message)
         if self._path:
             done = 100.0 * (self._reached - self._low) / ((self._high - self._low) or 1.0)
-            name = text("/".join(map(str, self._path)), "name of the stage", self._max_bytes)
+            name = bounded_text("/".join(map(str, self._path)), "name of the stage", self._max_bytes)
             stage = {"name": name, "index": self._index, "count": self._count, "progress": round(done, 3)}
             size += len(name)
         progress = self._reached if share is not None or self._path else None

@@ -35,7 +35,7 @@ from .errors import (
     Unavailable,
 )
 from .events import Cancelled, CancelRequested, End, Failed, Happening, InputAnswered, Retrying, Started, advance
-from .jsonable import clean, storable
+from .jsonable import to_jsonable, unicode_text
 from .log import Log
 from .questions import check_response
 from .registry import Policy, Registry
@@ -359,7 +359,7 @@ class Engine:
     def _as_json(self, what: str, value: Mapping[str, Any]) -> dict[str, Any]:
         limit = self.settings.max_argument_bytes
         try:
-            return dict(clean(value, what, limit))
+            return dict(to_jsonable(value, what, limit))
         except TaskError as error:
             if (size := error.details.get("bytes")) is None:
                 raise InvalidArgument.at(what, "cannot be written as JSON", "JSON", value) from None
@@ -394,6 +394,6 @@ def _is_forgotten(task: Task) -> bool:
 
 
 def _check_text(path: str, text: str | None, most: int) -> None:
-    if text is not None and (not 0 < len(text) <= most or storable(text) != text):
+    if text is not None and (not 0 < len(text) <= most or unicode_text(text) != text):
         expected = f"1 to {most} characters of Unicode"
         raise InvalidArgument.at(path, f"must have {expected}", expected, text)

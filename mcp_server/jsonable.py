@@ -1,8 +1,7 @@
-"""Makes what authors return and emit JSON-clean, or says why it cannot be.
+"""The JSON form of any Python value: of results, events, checkpoints and metadata alike.
 
 Datetimes, Decimal, UUID, bytes (standard base64), sets, dataclasses, pydantic models,
-NaN and infinities (null), numpy scalars and arrays. One place decides, for results,
-events, checkpoints and metadata alike.
+NaN and infinities (null), numpy scalars and arrays have one; a value without is an error.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 
 from .errors import TaskError, cut
 
-__all__ = ["clean", "measured", "storable", "text", "to_bytes", "to_text"]
+__all__ = ["bounded_text", "to_json_bytes", "to_json_text", "to_jsonable", "to_jsonable_sized", "unicode_text"]
 
 
-_READERS_WORDS = {
+_PARSER_REASONS = {
     "recursion limit exceeded": "it is nested too deeply",
     # Half of a surrogate pair, which no Unicode text has.
     "unexpected end of hex escape": "it holds text that is no Unicode",
@@ -30,18 +29,18 @@ _READERS_WORDS = {
 }
 
 
-def clean(value: Any, what: str, max_bytes: int) -> Any:
+def to_jsonable(value: Any, what: str, max_bytes: int) -> Any:
     """`value` as plain JSON data.
 
     Raises:
         TaskError: `NOT_JSON` when it holds something that has no JSON form, `TOO_LARGE`
             when its JSON is longer than `max_bytes`. `what` names it in the message.
     """
-    return measured(value, what, max_bytes)[0]
+    return to_jsonable_sized(value, what, max_bytes)[0]
 
 
-def measured(value: Any, what: str, max_bytes: int) -> tuple[Any, int]:
-    """As `clean`, with the length of the JSON."""
+def to_jsonable_sized(value: Any, what: str, max_bytes: int) -> tuple[Any, int]:
+    """As `to_jsonable`, with the length of the JSON."""
     try:
         try:
             written = json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
@@ -52,28 +51,28 @@ def measured(value: Any, what: str, max_bytes: int) -> tuple[Any, int]:
     except RecursionError:
         raise _not_json(what, "it is nested too deeply") from None
     except (TypeError, ValueError, PydanticSerializationError) as error:
-        raise _not_json(what, _READERS_WORDS.get(str(error).partition(" at line")[0], str(error))) from None
+        raise _not_json(what, _PARSER_REASONS.get(str(error).partition(" at line")[0], str(error))) from None
     if len(written) > max_bytes:
         raise _too_large(what, len(written), "bytes as JSON", max_bytes)
     return plain, len(written)
 
 
-def text(value: object, what: str, max_bytes: int) -> str:
-    """A text for people (a message, a name) out of whatever was given, without what UTF-8 cannot hold.
+def bounded_text(value: object, what: str, max_bytes: int) -> str:
+    """A text for people (a message, a name), without what UTF-8 cannot hold.
 
     Raises:
         TaskError: `TOO_LARGE`.
     """
-    found = storable(value)
+    found = unicode_text(value)
     if len(found) > max_bytes:
         raise _too_large(what, len(found), "characters long", max_bytes)
     return found
 
 
-def storable(value: object, most: int | None = None) -> str:
-    """As `text`, but cut to `most` characters."""
+def unicode_text(value: object, max_chars: int | None = None) -> str:
+    """As `bounded_text`, but cut to `max_chars` characters."""
     found = str(value).encode("utf-8", "replace").decode()
-    return found if most is None else cut(found, most)
+    return found if max_chars is None else cut(found, max_chars)
 
 
 def _not_json(what: str, reason: str) -> TaskError:
@@ -89,18 +88,18 @@ def _too_large(what: str, size: int, unit: str, max_bytes: int) -> TaskError:
     )
 
 
-def to_text(value: Any) -> str:
-    """JSON-clean data as one line of compact JSON."""
-    return to_bytes(value).decode()
+def to_json_text(value: Any) -> str:
+    """JSON data as one line of compact JSON."""
+    return to_json_bytes(value).decode()
 
 
-def to_bytes(value: Any) -> bytes:
-    """As `to_text`, in UTF-8."""
+def to_json_bytes(value: Any) -> bytes:
+    """As `to_json_text`, in UTF-8."""
     return to_json(value, inf_nan_mode="null")
 
 
 def _plain(value: Any) -> Any:
-    """One level of what `json` does not know, as something it may know."""
+    """One level of a value that `json` does not know, as a value it may know."""
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     if isinstance(value, BaseModel):

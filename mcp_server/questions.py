@@ -1,7 +1,7 @@
-"""Questions and answers: the one place that knows their form.
+"""The form of questions and answers.
 
 A question is an MCP elicitation request, whose schema is an object of flat fields; a
-response is an elicitation result. Whatever way an answer comes, it is checked here.
+response is an elicitation result. Answers of every transport are checked here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ACTIONS = ("accept", "decline", "cancel")
 
 
 def elicitation(message: str, schema: type[BaseModel] | Mapping[str, Any] | None) -> dict[str, Any]:
-    """A question in the form MCP gives it: an `elicitation/create` request.
+    """A question as an `elicitation/create` request of MCP.
 
-    MCP knows neither references nor null in it: an enum stands in its field, and a field that
-    may be null is one that may be left out. Clients refuse anything else.
+    MCP allows neither references nor null in its schema, and clients refuse them: an enum is
+    written out in its field, and a field that may be null becomes one that may be left out.
     """
     if schema is None:
         requested: dict[str, Any] = {"type": "object", "properties": {}}
@@ -61,16 +61,16 @@ def _flat_field(field: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def first_question(requests: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
-    """The key and the text of the question that was asked first."""
+    """The key and the message of the oldest question."""
     key = next(iter(requests))
     return key, str(requests[key].get("params", {}).get("message", ""))
 
 
 def check_response(key: str, request: Mapping[str, Any], response: Any) -> None:
-    """Let an answer pass that the question allows.
+    """Raise unless the response fits its question.
 
     Raises:
-        InvalidArgument: it is no elicitation result, or its content does not fit the question's schema.
+        InvalidArgument: the response is no elicitation result, or its content does not fit the schema.
     """
     errors = list(_misfits(f"responses.{key}", request, response))
     if errors:
@@ -79,7 +79,7 @@ def check_response(key: str, request: Mapping[str, Any], response: Any) -> None:
 
 
 def _misfits(path: str, request: Mapping[str, Any], response: Any) -> Iterator[dict[str, Any]]:
-    # Here, since the process of a task imports this module for its questions and never gets as far.
+    # Imported late: the process of a task needs this module for its questions and never checks an answer.
     from jsonschema import Draft202012Validator, SchemaError
 
     if not isinstance(response, Mapping):
@@ -91,7 +91,7 @@ def _misfits(path: str, request: Mapping[str, Any], response: Any) -> Iterator[d
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError:
-            return  # the author's mistake, not the answerer's
+            return  # a mistake of the author, which no answer can mend
         content = response.get("content")
         for error in Draft202012Validator(schema).iter_errors({} if content is None else content):
             where = ".".join((path, "content", *map(str, error.path)))

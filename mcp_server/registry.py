@@ -1,8 +1,8 @@
-"""Task types: what a function accepts, how it is described and how it may be run.
+"""Task types: functions with their arguments, description and policy.
 
 A task type is made from an ordinary function: its signature gives the JSON Schema of
-the arguments, its docstring the description. Nothing here runs anything, and nothing
-here knows where tasks are kept or how they are reached.
+the arguments, its docstring the description. This module runs nothing and knows neither
+where tasks are kept nor how they are reached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar, get_args, get_type_hints, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
@@ -22,26 +22,26 @@ from .context import SyncTaskContext, TaskContext
 from .errors import InvalidArgument, UnknownTaskType, cut, shown
 from .questions import elicitation
 
-__all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskType", "explain"]
+__all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskOptions", "TaskType", "explain"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Runner = Literal["async", "thread", "process"]
 TaskMode = Literal["optional", "required", "never"]
 Questions = Mapping[str, tuple[str, type[BaseModel] | Mapping[str, Any] | None]]
-"""By key: the message, and what the answer looks like, as for `task.ask`."""
+"""By key: the message and the schema of the answer, as for `task.ask`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How tasks of a type are run and what happens when they do not go well.
+    """Limits of the tasks of one type, and the treatment of failures.
 
     Args:
         timeout: seconds of work, over all attempts, after which the task is stopped and
             fails with `TIMEOUT`; waiting for input or in the queue does not count. None: no limit.
-        retries: how often the function is run again after it raised.
+        retries: number of further runs after the function raised.
         retry_delay: seconds before the first of these; doubled for each further one, at most 300.
         on_interrupt: whether a task whose process died is run again ("retry") or fails with `INTERRUPTED` ("fail").
-        max_attempts: a task whose process died this many times fails with `MAX_ATTEMPTS`.
+        max_attempts: number of deaths of its process after which a task fails with `MAX_ATTEMPTS`.
         concurrency: tasks of the type that run at once, over all processes. None: any number.
         retention: seconds a task is kept after its end. None: the server's setting.
         mode: whether a client that speaks the tasks extension gets a task ("optional", and "required" for
@@ -58,9 +58,9 @@ class Policy:
     mode: TaskMode = "optional"
 
     def __post_init__(self) -> None:
-        for name, least in (("retries", 0), ("retry_delay", 0), ("max_attempts", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        for name, minimum in (("retries", 0), ("retry_delay", 0), ("max_attempts", 1)):
+            if not getattr(self, name) >= minimum:
+                raise ValueError(f"{name} must be {minimum} or more, got {getattr(self, name)}")
         for name in ("timeout", "concurrency", "retention"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -70,7 +70,7 @@ class Policy:
                 raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
 
     def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failed attempts."""
+        """Seconds to wait before the next attempt after `failures` failed ones."""
         return min(300.0, self.retry_delay * 2.0 ** min(64, max(0, failures - 1)))
 
     def expires_at(self, now: float, default: float) -> float:
@@ -79,6 +79,28 @@ class Policy:
 
     def public(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class PolicyOptions(TypedDict, total=False):
+    """The fields of `Policy`, as keyword arguments of a decorator."""
+
+    timeout: float | None
+    retries: int
+    retry_delay: float
+    on_interrupt: Literal["retry", "fail"]
+    max_attempts: int
+    concurrency: int | None
+    retention: float | None
+    mode: TaskMode
+
+
+class TaskOptions(PolicyOptions, total=False):
+    """The keyword arguments of `Registry.task` and `LongTaskServer.task`."""
+
+    name: str | None
+    description: str | None
+    process: bool
+    ask_first: Questions | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +117,7 @@ class TaskType:
     output_schema: Mapping[str, Any] | None
     model: type[BaseModel]
     ask_first: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Questions to put to the caller before a task exists, by key, as elicitation requests."""
+    """Questions put to the caller before a task exists, by key, as elicitation requests."""
 
     @classmethod
     def from_function(
@@ -105,18 +127,22 @@ class TaskType:
         name: str | None = None,
         description: str | None = None,
         process: bool = False,
-        policy: Policy | None = None,
         ask_first: Questions | None = None,
+        **policy: Unpack[PolicyOptions],
     ) -> TaskType:
         """A task type made from a function's signature and docstring.
 
         Args:
-            ask_first: what to ask the caller before a task exists, where they can be asked
-                then: the message and schema by key. `task.ask(message, schema, key=key)` in
-                the function finds the answer, or asks if there is none.
+            name: by default the function's.
+            description: by default its docstring.
+            process: run it in a process of its own, which is killed when it does not stop by itself.
+            ask_first: questions put to a caller who can be asked before there is a task;
+                `{"name": ("Who are you?", Name)}` is found by `task.ask("Who are you?", Name, key="name")`.
+            policy: the fields of `Policy`.
 
         Raises:
             TypeError: the signature cannot be offered to callers; the message says which part.
+            ValueError: a policy value is out of range.
         """
         if inspect.isclass(function) or not hasattr(function, "__name__"):
             raise TypeError(f"a task type is made from a function, got {shown(function)}")
@@ -136,7 +162,7 @@ class TaskType:
             description=description or inspect.getdoc(function) or f"Runs {name}.",
             function=function,
             runner="process" if process else "async" if is_async else "thread",
-            policy=policy or Policy(),
+            policy=Policy(**policy),
             context_parameter=context_parameter,
             input_schema=model.model_json_schema(by_alias=True),
             output_schema=_output_schema(hints.get("return", Any)),
@@ -178,14 +204,25 @@ class Registry:
     def task(self, function: Function, /) -> Function: ...
 
     @overload
-    def task(self, function: None = None, /, **options: Any) -> Callable[[Function], Function]: ...
+    def task(self, function: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Function], Function]: ...
 
-    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-        """Register a function: `@registry.task` or `@registry.task(timeout=600)`; see `LongTaskServer.task`."""
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+        """Register a function as a task type: `@registry.task` or `@registry.task(timeout=600)`.
+
+        The function stays as it is. `async def` runs on the event loop, a plain `def` in a
+        thread, with `process=True` in a process of its own. A parameter annotated
+        `TaskContext` (`SyncTaskContext` in a plain function) receives the running task.
+
+        Args:
+            options: see `TaskType.from_function`.
+
+        Raises:
+            TypeError: the signature cannot be offered to callers.
+            ValueError: the name is taken, or a policy value is out of range.
+        """
         if function is None:
             return partial(self.task, **options)
-        own = {name: options.pop(name) for name in ("name", "description", "process", "ask_first") if name in options}
-        self.add(TaskType.from_function(function, policy=Policy(**options), **own))
+        self.add(TaskType.from_function(function, **options))
         return function
 
     def get(self, name: str) -> TaskType:
@@ -257,7 +294,7 @@ def _arguments_model(
 
 
 def _output_schema(annotation: Any) -> dict[str, Any] | None:
-    """What the function says it returns; None when it says nothing that JSON Schema could express."""
+    """The schema of the declared return type; None without one that JSON Schema can express."""
     if annotation in (Any, None, type(None)):
         return None
     try:
@@ -267,10 +304,10 @@ def _output_schema(annotation: Any) -> dict[str, Any] | None:
 
 
 def explain(error: ErrorDetails, known: Iterable[str] = ()) -> dict[str, Any]:
-    """One validation error as the wire shows it: path, message, expected, got.
+    """One validation error as `details["errors"]` lists it: path, message, expected, got.
 
     Args:
-        known: the arguments there are.
+        known: the names of the arguments.
     """
     context = error.get("ctx") or {}
     expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))

@@ -22,7 +22,7 @@ from client_sdk import wire
 
 from ..engine import Engine
 from ..errors import CallerError, Internal, InvalidArgument, NotFound
-from ..jsonable import to_text
+from ..jsonable import to_json_text
 from ..registry import explain
 from ..task import Status, Task
 from ..views import snapshot
@@ -190,7 +190,7 @@ def _page(task: Task, offset: int, limit: int) -> tuple[str, wire.Page]:
 
 
 def _text(task: Task) -> str:
-    return task.output if isinstance(task.output, str) else to_text(task.output)
+    return task.output if isinstance(task.output, str) else to_json_text(task.output)
 
 
 def _invalid(error: ValidationError) -> InvalidArgument:

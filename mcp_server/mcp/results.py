@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from client_sdk import wire
 
 from ..errors import PROTOCOL_ERROR, CallerError, TaskFailed, TaskStopped
-from ..jsonable import to_text
+from ..jsonable import to_json_text
 from ..task import Status, Task
 from .advice import next_after_error, next_step
 
@@ -69,7 +69,7 @@ def error_reply(
 
 def _envelope(reply: dict[str, Any], *, is_error: bool) -> CallToolResult:
     return CallToolResult(
-        content=[TextContent(type="text", text=to_text(reply))], structured_content=reply, is_error=is_error
+        content=[TextContent(type="text", text=to_json_text(reply))], structured_content=reply, is_error=is_error
     )
 
 
@@ -84,7 +84,7 @@ def tool_result(task: Task, schema: Mapping[str, Any] | None) -> CallToolResult:
         schema: what its type says it returns.
     """
     if task.status is Status.COMPLETED:
-        text = task.output if isinstance(task.output, str) else to_text(task.output)
+        text = task.output if isinstance(task.output, str) else to_json_text(task.output)
         structured = {"result": task.output} if _wraps(schema, task.output) else task.output
         return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
     return error_reply(task.type, task_error(task))

@@ -18,7 +18,7 @@ from typing import Any, Self
 from mcp_types import CallToolRequestParams, InputRequiredResult
 
 from ..errors import InvalidArgument
-from ..jsonable import to_text
+from ..jsonable import to_json_text
 from ..questions import ACTIONS, check_response
 
 __all__ = ["Round", "as_response", "ask", "running_task"]
@@ -58,7 +58,7 @@ class Round:
 def ask(requests: Requests, **state: Any) -> InputRequiredResult:
     """Answer a call with questions; `state` comes back with the responses."""
     return InputRequiredResult.model_validate(
-        {"resultType": "input_required", "inputRequests": dict(requests), "requestState": to_text(state)},
+        {"resultType": "input_required", "inputRequests": dict(requests), "requestState": to_json_text(state)},
         by_name=False,
     )
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from client_sdk import wire
 
 from ..errors import InvalidArgument, NotReady
-from ..jsonable import to_text
+from ..jsonable import to_json_text
 from ..log import Log
 from ..task import Event, Status, Task
 from ..views import frames, start_of
@@ -277,7 +277,7 @@ async def _events_after(log: Log, since: int, budget: int | None) -> list[Event]
     found = await log.read(since, EVENTS_PER_REPLY)
     if budget is None:
         return list(found)
-    lengths = accumulate(len(to_text(event.data)) for event in found)
+    lengths = accumulate(len(to_json_text(event.data)) for event in found)
     return [event for n, (event, length) in enumerate(zip(found, lengths, strict=True)) if n == 0 or length <= budget]
 
 

@@ -25,7 +25,7 @@ from client_sdk import wire
 from ..access.principal import ANONYMOUS
 from ..engine import Engine
 from ..errors import NotFound, TryLater
-from ..jsonable import clean
+from ..jsonable import to_jsonable
 from ..registry import TaskType
 from ..task import Task
 from .caller import Caller, missing_capability
@@ -122,7 +122,7 @@ def task_tool(engine: Engine, task_type: TaskType) -> ToolBinding:
 def _function(engine: Engine, task_type: TaskType) -> Callable[..., Any]:
     async def call(**arguments: Any) -> CallToolResult:
         arguments.pop(CONTEXT, None)
-        given = clean(arguments, "arguments", engine.settings.max_argument_bytes)
+        given = to_jsonable(arguments, "arguments", engine.settings.max_argument_bytes)
         task = await engine.wait(await engine.start(task_type.name, given, principal=ANONYMOUS), math.inf)
         if (error := protocol_error(task)) is not None:
             raise error

@@ -17,7 +17,7 @@ from sse_starlette.sse import AppStatus
 
 from ..background import background_tasks
 from ..errors import Unavailable
-from ..jsonable import to_bytes
+from ..jsonable import to_json_bytes
 from ..log import Log
 from ..task import TERMINAL, Kind
 from ..views import Frame, frames, gap, start_of
@@ -43,7 +43,7 @@ class Segment:
 
     def __init__(self, after: int, last: int, frames: Sequence[Frame], *, is_end: bool = False) -> None:
         self.after, self.last, self.frames, self.is_end = after, last, frames, is_end
-        self.json = [to_bytes(frame.data) for frame in frames]
+        self.json = [to_json_bytes(frame.data) for frame in frames]
         """The `data` of each frame."""
         self.size = sum(map(len, self.json))
         self._encoded: dict[Callable[[Segment], bytes], bytes] = {}

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from client_sdk import wire
 
 from ..errors import InvalidArgument, cut
-from ..jsonable import to_bytes
+from ..jsonable import to_json_bytes
 from .feed import Segment
 
 __all__ = ["HEARTBEAT", "RETRY", "cursor_of", "encode", "encode_data"]
@@ -37,7 +37,7 @@ def encode(segment: Segment) -> bytes:
 
 def encode_data(messages: Iterable[Any]) -> bytes:
     """Messages of a protocol that has no events and no ids of its own: a `data` line each."""
-    return _one_lined(b"".join(b"data: %b\n\n" % to_bytes(message) for message in messages))
+    return _one_lined(b"".join(b"data: %b\n\n" % to_json_bytes(message) for message in messages))
 
 
 def _one_lined(text: bytes) -> bytes:

@@ -26,7 +26,7 @@ from ..channel import Question, Request
 from ..context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
 from ..errors import TaskError, Unavailable, log_incident
 from ..events import Cancelled, Completed, End, Failed, Happening, InputAnswered, InputRequired, Retrying
-from ..jsonable import clean, text
+from ..jsonable import bounded_text, to_jsonable
 from ..registry import TaskType
 from ..settings import Settings
 from ..task import Status, Task
@@ -212,7 +212,7 @@ class Attempt:
     async def _run_function(self) -> End:
         try:
             output, summary = await self._call()
-            summary = None if summary is None else text(summary, "summary", self.max_bytes)
+            summary = None if summary is None else bounded_text(summary, "summary", self.max_bytes)
             return Completed(output, self._expires_at(), summary)
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
@@ -248,7 +248,7 @@ class Attempt:
         if self.type.context_parameter is not None:
             arguments[self.type.context_parameter] = context
         if isinstance(context, TaskContext):
-            output = clean(await run_async(self.type.function, arguments), "result", self.max_bytes)
+            output = to_jsonable(await run_async(self.type.function, arguments), "result", self.max_bytes)
             context.check_awaited()
         else:
             # Cleaned in the thread as well, since a large value takes long to be written as JSON.
@@ -303,4 +303,4 @@ class _FromThread:
 
 
 def _cleaned(function: Callable[..., Any], limit: int, /, **arguments: Any) -> Any:
-    return clean(function(**arguments), "result", limit)
+    return to_jsonable(function(**arguments), "result", limit)

@@ -24,7 +24,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from ..channel import Channel
 from ..context import TaskCancelled, TaskInfo
 from ..errors import TaskError
-from ..jsonable import to_bytes
+from ..jsonable import to_json_bytes
 from ..registry import TaskType
 from .pipe import from_json
 from .raised import as_dict
@@ -134,7 +134,7 @@ class _Lines:
 async def _send(process: Process, message: Mapping[str, Any]) -> None:
     assert process.stdin is not None
     try:
-        await process.stdin.send(to_bytes(message) + b"\n")
+        await process.stdin.send(to_json_bytes(message) + b"\n")
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         return  # it is gone; reading says how
 

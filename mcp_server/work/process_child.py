@@ -25,7 +25,7 @@ from ..channel import Request
 from ..context import SyncTaskContext, TaskCancelled, TaskInfo
 from ..errors import TaskError
 from ..events import Happening
-from ..jsonable import clean, text
+from ..jsonable import bounded_text, to_jsonable
 from ..registry import TaskType
 from .pipe import as_json
 from .raised import as_dict, told_by
@@ -136,8 +136,8 @@ def _run(order: Mapping[str, Any], pipe: _Pipe) -> dict[str, Any]:
     if task_type.context_parameter is not None:
         arguments[task_type.context_parameter] = context
     limit = order["max_bytes"]
-    value = clean(function(**arguments), "result", limit)
-    summary = None if context.summary is None else text(context.summary, "summary", limit)
+    value = to_jsonable(function(**arguments), "result", limit)
+    summary = None if context.summary is None else bounded_text(context.summary, "summary", limit)
     return {"do": "return", "value": value, "summary": summary}
 
 

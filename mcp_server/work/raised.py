@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidArgument, TaskError, protocol_error
-from ..jsonable import clean, storable
+from ..jsonable import to_jsonable, unicode_text
 
 __all__ = ["as_dict", "only", "told_by"]
 
@@ -27,12 +27,12 @@ def told_by(raised: BaseException, max_bytes: int) -> TaskError | None:
                 return None
             error = found
     try:
-        details = clean(error.details, "details", max_bytes)
+        details = to_jsonable(error.details, "details", max_bytes)
     except TaskError as unclean:
         details = {"dropped": unclean.message}
     return TaskError(
-        storable(error.message, MAX_MESSAGE_CHARS),
-        code=storable(error.code, MAX_CODE_CHARS),
+        unicode_text(error.message, MAX_MESSAGE_CHARS),
+        code=unicode_text(error.code, MAX_CODE_CHARS),
         details=details,
         retry=error.retry,
     )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from mcp_server.errors import TaskError
-from mcp_server.jsonable import clean, storable, to_text
+from mcp_server.jsonable import to_json_text, to_jsonable, unicode_text
 
 MANY = 10_000_000
 
@@ -82,13 +82,13 @@ Pair = namedtuple("Pair", "a b")
 )
 def test_a_common_value_has_one_json_form(value: Any, plain: Any) -> None:
     """Dates, decimals, bytes, sets, models, NaN, numpy: what the documentation says they become."""
-    assert clean(value, "result", MANY) == plain
+    assert to_jsonable(value, "result", MANY) == plain
 
 
 @pytest.mark.parametrize("value", [0, "", [], {}, False, None, 0.0])
 def test_a_falsy_value_stays_itself(value: Any) -> None:
     """Nothing is turned into null for being empty."""
-    cleaned = clean(value, "result", MANY)
+    cleaned = to_jsonable(value, "result", MANY)
     assert cleaned == value
     assert type(cleaned) is type(value)
 
@@ -114,15 +114,15 @@ def _nested(depth: int) -> list[Any]:
 def test_what_has_no_json_form_is_refused_with_its_name(value: Any) -> None:
     """The author learns which of their values it was; the failure is final, since a retry would return the same."""
     with pytest.raises(TaskError, match="The output event cannot be written as JSON") as refused:
-        clean(value, "output event", MANY)
+        to_jsonable(value, "output event", MANY)
     assert (refused.value.code, refused.value.retry) == ("NOT_JSON", False)
 
 
 def test_the_limit_is_on_the_json_and_says_both_sizes() -> None:
     """Twelve characters with their quotes are fourteen bytes."""
-    assert clean("x" * 12, "result", 14) == "x" * 12
+    assert to_jsonable("x" * 12, "result", 14) == "x" * 12
     with pytest.raises(TaskError, match="14 bytes as JSON; at most 13") as refused:
-        clean("x" * 12, "result", 13)
+        to_jsonable("x" * 12, "result", 13)
     assert (refused.value.code, refused.value.details) == ("TOO_LARGE", {"bytes": 14, "max_bytes": 13})
 
 
@@ -137,12 +137,12 @@ json_values = st.recursive(
 @given(json_values)
 def test_plain_data_stays_what_it_is(value: Any) -> None:
     """Cleaning twice changes nothing more, and every clean value can be written as text."""
-    once = clean(value, "result", MANY)
-    assert clean(once, "result", MANY) == once
-    to_text(once)
+    once = to_jsonable(value, "result", MANY)
+    assert to_jsonable(once, "result", MANY) == once
+    to_json_text(once)
 
 
 @pytest.mark.parametrize(("given", "kept"), [("ok", "ok"), ("a\ud800b", "a?b"), (ValueError("no"), "no"), (7, "7")])
 def test_a_message_can_be_anything_that_has_a_text(given: object, kept: str) -> None:
     """Authors hand in exceptions and file names; what UTF-8 cannot hold is replaced."""
-    assert storable(given) == kept
+    assert unicode_text(given) == kept
