@@ -27,7 +27,7 @@ from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
 from .errors import ConfigurationError, Unavailable
-from .mcp.auth import hosts_and_origins, requiring_auth, shared_secret
+from .mcp.auth import hosts_and_origins, shared_secret, token_required
 from .mcp.caller import principal_of
 from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
@@ -106,9 +106,20 @@ class LongTaskServer(MCPServer[Any]):
         )
 
     def configure(self, settings: Settings) -> None:
-        """Use other settings from the next start on (command-line flags win over code)."""
-        self.engine.settings = settings
-        self.engine.backend = self._given_backend or open_backend(settings)
+        """Use other settings from the next start on (command-line flags win over code).
+
+        Raises:
+            ConfigurationError: the server is running, or a setting differs that its tools were made by.
+        """
+        if self._is_running:
+            raise ConfigurationError("other settings cannot be given to a server that is running")
+        for name in ("task_tools", "request_state_key"):
+            if getattr(settings, name) != getattr(self.engine.settings, name):
+                raise ConfigurationError(
+                    f"{name} cannot be changed once the server was made; give it to LongTaskServer(settings=…) "
+                    f"or set LONGTASKS_{name.upper()}"
+                )
+        self.engine.use(settings, self._given_backend or open_backend(settings))
 
     # Task types.
 
@@ -242,21 +253,22 @@ class LongTaskServer(MCPServer[Any]):
             retry_interval=retry_interval,
         )
         self._feeds = Feeds(settings.heartbeat)
-        guarded = [Route("/mcp", endpoint=endpoint), *progress_routes(self.engine, self._feeds, principal=_principal)]
-        for route in guarded:
-            route.app = requiring_auth(route.app, self.settings.auth)
+        auth = self.settings.auth
+        guard = [] if auth is None else [Middleware(token_required, auth)]
         return Starlette(
             routes=[
-                health_route(
-                    self.engine,
-                    version=package_version(),
-                    capabilities=self._capabilities,
-                    ids=self.settings.auth is None,
-                ),
-                *(route for route in sdk.routes if getattr(route, "path", None) != "/mcp"),
-                *guarded,
+                Route("/mcp", endpoint=endpoint, middleware=guard),
+                *progress_routes(self.engine, self._feeds, principal=_principal, middleware=guard),
+                health_route(self.engine, version=package_version(), capabilities=self._capabilities, ids=auth is None),
+                # Its own `/mcp` is never reached: ours comes first.
+                *sdk.routes,
             ],
-            middleware=[Middleware(_OnlyWhileOpen, endpoint), *cors(settings), *sdk.user_middleware],
+            middleware=[
+                Middleware(_OnlyWhileOpen, endpoint),
+                Middleware(_NoTrailingSlash),
+                *cors(settings),
+                *sdk.user_middleware,
+            ],
             lifespan=self.lifespan,
         )
 
@@ -283,7 +295,8 @@ class LongTaskServer(MCPServer[Any]):
         """What `server.run("streamable-http")` does: serve `http_app`, by default where the settings say."""
         settings = self.engine.settings
         settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
-        self.engine.settings = settings
+        if settings != self.engine.settings:
+            self.configure(settings)
         await super().run_streamable_http_async(host=settings.host, port=settings.port, **options)
 
     def sse_app(self, **options: Any) -> Starlette:
@@ -309,6 +322,18 @@ class LongTaskServer(MCPServer[Any]):
 
 def _principal(request: Request) -> Principal:
     return principal_of(request.scope.get("user"))
+
+
+class _NoTrailingSlash:
+    """Answers an address with a slash at its end as the one without, instead of redirecting to it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/") and len(scope["path"]) > 1:
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self._app(scope, receive, send)
 
 
 class _OnlyWhileOpen:

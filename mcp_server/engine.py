@@ -60,6 +60,10 @@ class Engine:
         self.settings = settings or Settings()
         self._queued_seen = (0.0, 0)
 
+    def use(self, settings: Settings, backend: Backend) -> None:
+        """Run on another backend, with other settings, from the next `run` on."""
+        self.settings, self.backend = settings, backend
+
     @asynccontextmanager
     async def run(self, *, work: bool = True) -> AsyncIterator[Engine]:
         """Open the backend, and (with `work`) execute tasks, until the block is left.
@@ -288,13 +292,9 @@ class Engine:
             raise InvalidArgument.at("cursor", "is not a cursor this server gave", "next_cursor", cursor) from None
         return replace(page, tasks=[task for task in page.tasks if not _is_forgotten(task)])
 
-    async def counts(self) -> Mapping[Status, int]:
-        """The number of tasks in each status, of all owners. Raises Unavailable."""
-        return await self.backend.counts()
-
-    async def fleet(self) -> Fleet:
-        """The processes that work, and the queue. Raises Unavailable."""
-        return await self.backend.fleet()
+    async def census(self) -> tuple[Mapping[Status, int], Fleet]:
+        """The number of tasks in each status, of all owners, and the fleet. Raises Unavailable."""
+        return await self.backend.counts(), await self.backend.fleet()
 
     # What the backend hands out.
 

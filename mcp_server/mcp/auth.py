@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..settings import Settings, words
 from .endpoint import Receive, Scope, Send
 
-__all__ = ["hosts_and_origins", "requiring_auth", "shared_secret"]
+__all__ = ["hosts_and_origins", "shared_secret", "token_required"]
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,10 +37,8 @@ def hosts_and_origins(settings: Settings) -> TransportSecuritySettings:
     )
 
 
-def requiring_auth(app: ASGIApp, auth: AuthSettings | None) -> ASGIApp:
-    """The application for callers with a valid token only, if the server has authentication."""
-    if auth is None:
-        return app
+def token_required(app: ASGIApp, auth: AuthSettings) -> ASGIApp:
+    """ASGI middleware that lets pass callers with a valid token only."""
     url = build_resource_metadata_url(auth.resource_server_url) if auth.resource_server_url else None
     return RequireAuthMiddleware(app, auth.required_scopes or [], url)
 

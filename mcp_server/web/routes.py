@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from sse_starlette import EventSourceResponse
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -43,8 +44,15 @@ Sender = Callable[[Request], Principal]
 Capabilities = Callable[[], Awaitable[Mapping[str, int]]]
 
 
-def progress_routes(engine: Engine, feeds: Feeds, *, principal: Sender) -> list[Route]:
-    """The stream and the snapshot of one engine's tasks; `principal` gives the sender of a request."""
+def progress_routes(
+    engine: Engine, feeds: Feeds, *, principal: Sender, middleware: Sequence[Middleware] = ()
+) -> list[Route]:
+    """The streams and the snapshot of one engine's tasks.
+
+    Args:
+        principal: gives the sender of a request.
+        middleware: stands before each of them.
+    """
     settings = engine.settings
 
     async def streamed(
@@ -96,9 +104,9 @@ def progress_routes(engine: Engine, feeds: Feeds, *, principal: Sender) -> list[
         return Response(snapshot(task, queue_position=position).model_dump_json(), media_type="application/json")
 
     return [
-        Route("/progress/{operation_id:path}/stream", _answering_errors(stream)),
-        Route("/progress/{operation_id:path}/ui-messages", _answering_errors(ui_messages)),
-        Route("/progress/{operation_id:path}", _answering_errors(show)),
+        Route("/progress/{operation_id:path}/stream", _answering_errors(stream), middleware=middleware),
+        Route("/progress/{operation_id:path}/ui-messages", _answering_errors(ui_messages), middleware=middleware),
+        Route("/progress/{operation_id:path}", _answering_errors(show), middleware=middleware),
     ]
 
 
@@ -113,8 +121,7 @@ def health_route(engine: Engine, *, version: str, capabilities: Capabilities, id
     async def health(request: Request) -> Response:
         body: dict[str, Any] = {"status": "healthy", "version": version, "backend": engine.backend.name}
         try:
-            counts = await engine.counts()
-            seen = await engine.fleet()
+            counts, seen = await engine.census()
         except Unavailable as error:
             return JSONResponse({**body, "status": "unhealthy", "reason": error.message}, status_code=503)
         body["capabilities"] = dict(await capabilities())

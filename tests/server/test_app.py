@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,31 @@ async def test_it_serves_what_else_an_mcp_server_has(tmp_path: Path) -> None:
         capabilities = (await caller.http.get("/health")).json()["capabilities"]
         assert capabilities["prompts"] == 1
         await works(caller)
+
+
+async def test_settings_that_come_too_late_are_refused(tmp_path: Path) -> None:
+    """While it runs any, and at any time those by which its tools were made: nothing is ignored in silence."""
+    server = make_server(tmp_path)
+    async with server.running():
+        with pytest.raises(ConfigurationError, match="running"):
+            server.configure(replace(server.engine.settings, heartbeat=3.0))
+    settings = server.engine.settings
+    for changed in (replace(settings, task_tools="off"), replace(settings, request_state_key="k" * 32)):
+        with pytest.raises(ConfigurationError, match=r"LONGTASKS_(TASK_TOOLS|REQUEST_STATE_KEY)"):
+            server.configure(changed)
+
+
+async def test_a_slash_at_the_end_of_an_address_is_answered(tmp_path: Path) -> None:
+    """At once, also a POST, whose body clients do not send again after a redirect."""
+    async with serve(stock_server(tmp_path).http_app()) as caller:
+        operation_id = await caller.start("counts", {"n": 1})
+        message = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+        answer = await caller.http.post(
+            "/mcp/", content=message, headers={"content-type": "application/json", "accept": "application/json"}
+        )
+        assert answer.status_code == 200
+        for path in ("/health/", f"/progress/{operation_id}/", f"/progress/{operation_id}/stream/"):
+            assert (await caller.http.get(path)).status_code == 200, path
 
 
 async def test_settings_can_be_changed_until_it_runs(tmp_path: Path) -> None:
