@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from .task import Event, Status, Task
 
-__all__ = ["Backend", "Fleet", "Limits", "Page", "WorkerSeen", "waiting_since"]
+__all__ = ["Backend", "Documents", "Fleet", "Limits", "Page", "WorkerSeen", "waiting_since"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,31 @@ def waiting_since(task: Task) -> float:
     return max(task.updated_at, task.not_before)
 
 
+class Documents(Protocol):
+    """Small documents beside the tasks, such as keys of callers: bytes by kind and id.
+
+    Kinds and ids are 1 to 200 characters of ASCII letters, digits, `.`, `_` and `-`; ids of a
+    kind are ordered as text. A document is at most 64 KiB by custom. Every method raises
+    `Unavailable` as those of `Backend` do.
+    """
+
+    async def put(self, kind: str, id: str, value: bytes, *, only_if_there: bool = False) -> bool:
+        """Store or replace a document; durable. False, and nothing done: `only_if_there`, and it is not."""
+        ...
+
+    async def get(self, kind: str, id: str) -> bytes | None:
+        """The document, or None. Sees every `put` and `delete` that has returned."""
+        ...
+
+    async def delete(self, kind: str, id: str) -> bool:
+        """Delete a document; False if it is not there. Durable."""
+        ...
+
+    async def list(self, kind: str, *, after: str = "", limit: int) -> Sequence[tuple[str, bytes]]:
+        """Up to `limit` documents of a kind with ids above `after`, by id."""
+        ...
+
+
 class Backend(Protocol):
     """Where tasks and their logs live.
 
@@ -95,6 +120,8 @@ class Backend(Protocol):
 
     name: str
     """As shown in `/health`: "sqlite", "redis"."""
+    documents: Documents
+    """Usable while the backend is open."""
 
     async def __aenter__(self) -> Self: ...
 

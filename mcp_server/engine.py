@@ -31,11 +31,10 @@ from .errors import (
     LimitExceeded,
     NotFound,
     NotRetryable,
-    TaskError,
     Unavailable,
 )
 from .events import Cancelled, CancelRequested, End, Failed, Happening, InputAnswered, Retrying, Started, advance
-from .jsonable import to_jsonable, unicode_text
+from .jsonable import argument_to_jsonable, check_text
 from .log import Log
 from .questions import check_response
 from .registry import Policy, Registry
@@ -112,17 +111,18 @@ class Engine:
             answers: responses to questions the task would ask, by key.
 
         Raises:
-            UnknownTaskType, InvalidArgument, IdempotencyConflict, LimitExceeded, Unavailable
+            UnknownTaskType, InvalidArgument, IdempotencyConflict, LimitExceeded, InsufficientScope, Unavailable
         """
+        principal.require("start")
         self.registry.get(task_type).bind(arguments or {})
-        arguments, metadata = self._as_json("arguments", arguments or {}), self._as_json("metadata", metadata or {})
+        arguments, metadata = self._json("arguments", arguments or {}), self._json("metadata", metadata or {})
         if not 0 <= priority <= 9:
             raise InvalidArgument.at("priority", "must be from 0 to 9", "0 to 9", priority)
         if not 0 <= start_after <= 366 * 86_400:
             raise InvalidArgument.at(
                 "start_after", "must be 0 or more seconds, at most a year", "0 to 31622400", start_after
             )
-        _check_text("idempotency_key", idempotency_key, 512)
+        check_text("idempotency_key", idempotency_key, 512)
         await self._check_room()
         now = time.time()
         fresh = Task(
@@ -136,7 +136,7 @@ class Engine:
             idempotency_key=idempotency_key,
             priority=priority,
             not_before=now + start_after if start_after else 0.0,
-            answers=self._as_json("answers", answers or {}),
+            answers=self._json("answers", answers or {}),
         )
         task = await self._create(fresh)
         if task.id != fresh.id and (task.type != task_type or task.arguments != arguments):
@@ -147,12 +147,12 @@ class Engine:
         return task
 
     async def get(self, task_id: str, *, principal: Principal) -> Task:
-        """The task as it is now. Raises NotFound, Unavailable."""
-        return await self._seen_by(principal.owner, task_id)
+        """The task as it is now. Raises NotFound, InsufficientScope, Unavailable."""
+        return await self._seen_by(principal, "get", task_id)
 
     async def open(self, task_id: str, *, principal: Principal) -> Log:
-        """The log of a task, to be read and followed. Raises NotFound, Unavailable."""
-        return Log(self.backend, await self._seen_by(principal.owner, task_id))
+        """The log of a task, to be read and followed. Raises NotFound, InsufficientScope, Unavailable."""
+        return Log(self.backend, await self._seen_by(principal, "read", task_id))
 
     async def queue_position(self, task: Task) -> int | None:
         """How many tasks will be claimed before this one; None unless it is queued."""
@@ -167,7 +167,7 @@ class Engine:
             while not task.is_over and not (task.input_requests and not any_event):
                 seen = task.last_event_id
                 await self.backend.wait(task.id, seen)
-                task = await self._seen_by(task.owner, task.id)
+                task = await self._existing(task.id)
                 if any_event and task.last_event_id > seen:
                     break
         return task
@@ -184,11 +184,11 @@ class Engine:
             patience: seconds to wait for the end of a running task.
 
         Raises:
-            NotFound, InvalidArgument, Unavailable
+            NotFound, InvalidArgument, InsufficientScope, Unavailable
         """
-        _check_text("reason", reason or None, 2000)
+        check_text("reason", reason or None, 2000)
         while True:
-            task = await self.get(task_id, principal=principal)
+            task = await self._seen_by(principal, "cancel", task_id)
             if task.status is Status.CANCELLED:
                 return task, CancelOutcome.ALREADY_CANCELLED
             if task.is_over:
@@ -209,7 +209,7 @@ class Engine:
         with anyio.move_on_after(patience):
             while not task.is_over:
                 await self.backend.wait(task.id, task.last_event_id)
-                task = await self._seen_by(task.owner, task.id)
+                task = await self._existing(task.id)
         if task.status is Status.CANCELLED:
             return task, CancelOutcome.CANCELLED
         # A task that completed before it saw the request was over, as far as its canceller is concerned.
@@ -223,9 +223,9 @@ class Engine:
         Raises:
             InvalidArgument: an answer does not fit its question, which stays open.
         """
-        responses = self._as_json("responses", responses)
+        responses = self._json("responses", responses)
         while True:
-            task = await self.get(task_id, principal=principal)
+            task = await self._seen_by(principal, "answer", task_id)
             known = {key: value for key, value in responses.items() if key in task.input_requests}
             if not known:
                 return task, []
@@ -244,7 +244,7 @@ class Engine:
         Raises:
             NotRetryable: the task is not over, or completed.
         """
-        old = await self.get(task_id, principal=principal)
+        old = await self._seen_by(principal, "retry", task_id)
         if old.status not in (Status.FAILED, Status.CANCELLED):
             raise NotRetryable(f"Only failed and cancelled tasks can be retried; this one is {old.status}")
         self.registry.get(old.type)
@@ -253,7 +253,7 @@ class Engine:
         fresh = Task(
             id=uuid.uuid4().hex,
             type=old.type,
-            owner=principal.owner,
+            owner=old.owner,
             arguments=old.arguments,
             metadata=old.metadata,
             created_at=now,
@@ -276,6 +276,7 @@ class Engine:
         Raises:
             InvalidStatus, UnknownTaskType, InvalidArgument
         """
+        principal.require("list")
         if status is not None and status not in set(Status):
             valid = [s.value for s in Status]
             raise InvalidStatus(f"Unknown status {status[:80]!r}; valid are: {', '.join(valid)}", valid=valid)
@@ -341,11 +342,19 @@ class Engine:
 
     # Within.
 
-    async def _seen_by(self, owner: str, task_id: str) -> Task:
+    async def _seen_by(self, principal: Principal, operation: str, task_id: str) -> Task:
+        """A task, for one operation of a principal. The one place that decides who may do what with it."""
+        principal.require(operation)
+        task = await self._existing(task_id)
+        if not principal.sees(task.owner, task.id):
+            raise NotFound(task_id)
+        return task
+
+    async def _existing(self, task_id: str) -> Task:
         if not 0 < len(task_id) <= 200:
             raise NotFound(task_id)
         task = await self.backend.load(task_id)
-        if task is None or task.owner != owner or _is_forgotten(task):
+        if task is None or _is_forgotten(task):
             raise NotFound(task_id)
         return task
 
@@ -356,15 +365,8 @@ class Engine:
         policy = self.registry.get(task.type).policy if task.type in self.registry else Policy()
         return policy.expires_at(time.time(), self.settings.retention)
 
-    def _as_json(self, what: str, value: Mapping[str, Any]) -> dict[str, Any]:
-        limit = self.settings.max_argument_bytes
-        try:
-            return dict(to_jsonable(value, what, limit))
-        except TaskError as error:
-            if (size := error.details.get("bytes")) is None:
-                raise InvalidArgument.at(what, "cannot be written as JSON", "JSON", value) from None
-            message = f"is {size} bytes as JSON; at most {limit} are accepted"
-            raise InvalidArgument.at(what, message, f"at most {limit} bytes", size) from None
+    def _json(self, what: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        return argument_to_jsonable(value, what, self.settings.max_argument_bytes)
 
     async def _check_room(self) -> None:
         at, queued = self._queued_seen
@@ -391,9 +393,3 @@ class Engine:
 def _is_forgotten(task: Task) -> bool:
     """Whether its time after the end is over, though nobody has deleted it yet."""
     return task.expires_at is not None and task.expires_at <= time.time()
-
-
-def _check_text(path: str, text: str | None, most: int) -> None:
-    if text is not None and (not 0 < len(text) <= most or unicode_text(text) != text):
-        expected = f"1 to {most} characters of Unicode"
-        raise InvalidArgument.at(path, f"must have {expected}", expected, text)

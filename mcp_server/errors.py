@@ -9,7 +9,8 @@
     │   │   ├── UnknownTaskType    UNKNOWN_TASK_TYPE: `details["known"]`
     │   │   ├── InvalidStatus      INVALID_STATUS: `details["valid"]`
     │   │   ├── IdempotencyConflict  IDEMPOTENCY_CONFLICT: the key was used with other arguments
-    │   │   └── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
+    │   │   ├── NotRetryable       NOT_RETRYABLE: only failed and cancelled tasks are
+    │   │   └── InsufficientScope  INSUFFICIENT_SCOPE: `details["scope"]` names what the credential lacks
     │   ├── NoResult               … a result was asked for, and there is none
     │   │   ├── NotReady           NOT_READY: the task goes on; no failure
     │   │   ├── TaskFailed         TASK_FAILED
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "IdempotencyConflict",
+    "InsufficientScope",
     "Internal",
     "InvalidArgument",
     "InvalidStatus",
@@ -143,6 +145,15 @@ class IdempotencyConflict(RequestError):
 
 class NotRetryable(RequestError):
     code = "NOT_RETRYABLE"
+
+
+class InsufficientScope(RequestError):
+    """The caller is known, and the credential does not allow the operation."""
+
+    code = "INSUFFICIENT_SCOPE"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This needs the scope {scope!r}, which the credential does not have", scope=scope)
 
 
 class NoResult(CallerError):

@@ -16,9 +16,18 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
-from .errors import TaskError, cut
+from .errors import InvalidArgument, TaskError, cut
 
-__all__ = ["bounded_text", "to_json_bytes", "to_json_text", "to_jsonable", "to_jsonable_sized", "unicode_text"]
+__all__ = [
+    "argument_to_jsonable",
+    "bounded_text",
+    "check_text",
+    "to_json_bytes",
+    "to_json_text",
+    "to_jsonable",
+    "to_jsonable_sized",
+    "unicode_text",
+]
 
 
 _PARSER_REASONS = {
@@ -134,3 +143,25 @@ def _rebuilt(value: Any) -> Any:
 def _key(key: Any) -> str:
     plain = to_jsonable_python(key)
     return plain if isinstance(plain, str) else json.dumps(plain)
+
+
+def argument_to_jsonable(value: Mapping[str, Any], what: str, max_bytes: int) -> dict[str, Any]:
+    """An object that a caller gave, as plain JSON data.
+
+    Raises:
+        InvalidArgument: it has no JSON form, or a longer one.
+    """
+    try:
+        return dict(to_jsonable(value, what, max_bytes))
+    except TaskError as error:
+        if (size := error.details.get("bytes")) is None:
+            raise InvalidArgument.at(what, "cannot be written as JSON", "JSON", value) from None
+        message = f"is {size} bytes as JSON; at most {max_bytes} are accepted"
+        raise InvalidArgument.at(what, message, f"at most {max_bytes} bytes", size) from None
+
+
+def check_text(path: str, text: str | None, max_chars: int) -> None:
+    """Raise InvalidArgument unless the text is None, or 1 to `max_chars` characters of Unicode."""
+    if text is not None and (not 0 < len(text) <= max_chars or unicode_text(text) != text):
+        expected = f"1 to {max_chars} characters of Unicode"
+        raise InvalidArgument.at(path, f"must have {expected}", expected, text)

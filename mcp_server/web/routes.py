@@ -21,7 +21,7 @@ from client_sdk import wire
 
 from ..access.principal import Principal
 from ..engine import Engine
-from ..errors import CallerError, Internal, LimitExceeded, NotFound, TryLater, Unavailable, cut
+from ..errors import CallerError, InsufficientScope, Internal, LimitExceeded, NotFound, TryLater, Unavailable, cut
 from ..log import Log
 from ..task import Status
 from ..views import fleet, snapshot
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 STATUS_CODES: tuple[tuple[type[CallerError], int], ...] = (
     (NotFound, 404),
+    (InsufficientScope, 403),
     (TryLater, 503),
     (Internal, 500),
     (CallerError, 400),

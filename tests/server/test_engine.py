@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,10 @@ import anyio.lowlevel
 import pytest
 
 from mcp_server import Engine, TaskContext, TaskError
-from mcp_server.access.principal import ANONYMOUS, Principal
+from mcp_server.access.principal import ADMIN, ANONYMOUS, NEEDS, READ, WRITE, Principal
 from mcp_server.errors import (
     IdempotencyConflict,
+    InsufficientScope,
     InvalidArgument,
     InvalidStatus,
     NotFound,
@@ -336,3 +337,53 @@ async def test_settings_of_a_type_win_over_the_servers(engine: Engine) -> None:
     assert task.expires_at is not None
     assert task.completed_at is not None
     assert task.expires_at - task.completed_at == pytest.approx(50, abs=5)
+
+
+@pytest.mark.parametrize("operation", sorted(NEEDS))
+async def test_an_operation_needs_its_scope(tmp_path: Path, operation: str) -> None:
+    """Each operation of the table is refused to a principal with every scope but its own, and let in with that one."""
+    engine = make_engine(tmp_path)
+    add_nothing(engine)
+    calls: dict[str, Callable[[Principal, str], Awaitable[Any]]] = {
+        "get": lambda principal, id: engine.get(id, principal=principal),
+        "read": lambda principal, id: engine.open(id, principal=principal),
+        "list": lambda principal, _: engine.list(principal=principal),
+        "start": lambda principal, _: engine.start("work", principal=principal),
+        "cancel": lambda principal, id: engine.cancel(id, principal=principal),
+        "answer": lambda principal, id: engine.answer(id, {}, principal=principal),
+        "retry": lambda principal, id: engine.retry(id, principal=principal),
+    }
+    async with engine.run(work=False):
+        task = await engine.start("work", principal=Principal("ann"))
+        await engine.cancel(task.id, principal=Principal("ann"))
+        call = calls[operation]
+        with pytest.raises(InsufficientScope, match=NEEDS[operation]):
+            await call(Principal("ann", frozenset({READ, WRITE}) - {NEEDS[operation]}), task.id)
+        await call(Principal("ann", frozenset({NEEDS[operation]})), task.id)
+
+
+async def test_an_administrator_sees_the_tasks_of_every_owner(tmp_path: Path) -> None:
+    """They are there to be read, cancelled and retried, stay their owner's, and are gone for one owner among others."""
+    engine = make_engine(tmp_path)
+    add_nothing(engine)
+    admin = Principal.of("root", [ADMIN])
+    async with engine.run(work=False):
+        task = await engine.start("work", principal=Principal("ann"))
+        assert (await engine.get(task.id, principal=admin)).owner == "ann"
+        with pytest.raises(NotFound):
+            await engine.get(task.id, principal=admin.as_owner())
+        await engine.cancel(task.id, principal=admin)
+        again = await engine.retry(task.id, principal=admin)
+        assert again.owner == "ann"
+
+
+async def test_a_principal_of_one_task_sees_no_other(tmp_path: Path) -> None:
+    """Also not another one of the same owner."""
+    engine = make_engine(tmp_path)
+    add_nothing(engine)
+    async with engine.run(work=False):
+        first, second = [await engine.start("work", principal=Principal("ann")) for _ in range(2)]
+        narrow = Principal("ann", frozenset({READ}), "ticket", first.id)
+        assert (await engine.get(first.id, principal=narrow)).id == first.id
+        with pytest.raises(NotFound):
+            await engine.get(second.id, principal=narrow)

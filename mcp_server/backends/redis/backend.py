@@ -23,7 +23,7 @@ from typing import Self
 import anyio
 from redis.exceptions import RedisError
 
-from ...backend import Fleet, Limits, Page
+from ...backend import Documents, Fleet, Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
 from ...settings import without_password
 from ...task import CLAIMABLE, Claimable, Event, Status, Task
@@ -32,6 +32,7 @@ from ..records import changing, fixed, to_json
 from ..waiters import GONE
 from .claiming import Claiming
 from .connection import Connection, is_denied
+from .documents import RedisDocuments
 from .fleet import view
 from .layout import PARTS, id_of, order_of, packed, read_record, unpacked
 from .pubsub import PubSub
@@ -81,6 +82,7 @@ class RedisBackend:
         self._prefix, self._root = prefix, f"{{{prefix}}}"
         self._lease, self._drain = lease, drain
         self._scripts = Scripts(self._connection, self._root)
+        self.documents: Documents = RedisDocuments(self._connection, self._scripts, self._root)
         self._pubsub = PubSub(self._connection, self._root, self._stored_number, self._on_work)
         self._claiming: Claiming | None = None
         # Two processes that commit the very same event at the very same time must not both be told "done".

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from .connection import Connection, SyncConnection
@@ -32,6 +32,7 @@ def encoded(name: str) -> str:
 
 
 CREATE, COMMIT, PURGE = Script.load("create"), Script.load("commit"), Script.load("purge")
+DOCUMENT = Script.load("document")
 ADMIT, BEGIN, RELEASE, RENEW = Script.load("admit"), Script.load("begin"), Script.load("release"), Script.load("renew")
 UPGRADE = Script.load("upgrade")
 
@@ -183,6 +184,11 @@ class Scripts:
     async def release(self, task_id: str, token: str, pause: float) -> None:
         """End a claim; a task that is not over is queued again, after `pause` unless it was queued already."""
         await self._run(RELEASE, task_id, token, int(pause * 1000))
+
+    async def document(self, act: Literal["put", "replace", "delete"], kind: str, id: str, value: bytes = b"") -> bool:
+        """Store, replace or delete a small document; False if there was nothing to replace or delete."""
+        # A deletion that is repeated would say that there was nothing.
+        return bool(await self._run(DOCUMENT, act, kind, id, value, repeat=act != "delete"))
 
     async def _run(self, script: Script, *arguments: Any, repeat: bool = True) -> Any:
         return await self._connection.run(script, self._root, FORMAT, *arguments, repeat=repeat)

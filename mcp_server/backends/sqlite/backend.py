@@ -20,13 +20,14 @@ from typing import Literal, Self
 import anyio
 import anyio.to_thread
 
-from ...backend import Fleet, Limits, Page
+from ...backend import Documents, Fleet, Limits, Page
 from ...errors import Unavailable
 from ...task import Claimable, Event, Status, Task
 from ..waiters import GONE, Waiters
 from . import operations, queries
 from .claiming import Claiming
 from .database import Database
+from .documents import SQLiteDocuments
 from .lanes import Readers, Writer
 
 __all__ = ["SQLiteBackend"]
@@ -65,6 +66,7 @@ class SQLiteBackend:
         self._database = Database(Path(path), durability)
         self._writer = Writer(self._database)
         self._readers = Readers(self._database)
+        self.documents: Documents = SQLiteDocuments(self._writer, self._readers)
         self._waiters = Waiters(lambda task_id: self._look([task_id]))
         self._claimings: set[Claiming] = set()
         self._follow = anyio.Event()

@@ -54,6 +54,11 @@ class Statements:
     purge_state: str
     purge_fixed: str
     purge_task: str
+    put_document: str
+    replace_document: str
+    get_document: str
+    delete_document: str
+    list_documents: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,3 +188,19 @@ DELETE FROM fixed WHERE task = ?
 
 -- name: purge_task
 DELETE FROM tasks WHERE seq = ?
+
+-- name: put_document
+INSERT INTO documents VALUES (:kind, :id, :value)
+ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value
+
+-- name: replace_document
+UPDATE documents SET value = :value WHERE kind = :kind AND id = :id
+
+-- name: get_document
+SELECT value FROM documents WHERE kind = ? AND id = ?
+
+-- name: delete_document
+DELETE FROM documents WHERE kind = ? AND id = ?
+
+-- name: list_documents
+SELECT id, value FROM documents WHERE kind = ? AND id > ? ORDER BY id LIMIT ?
