@@ -2,12 +2,13 @@
 
 The house, in the order to read it:
 
-    task.py      statuses, events, and `advance`, the one fold of a log into a `Task`
+    task.py      statuses, kinds of event, the table that joins them, and the `Task`
+    events.py    one class for each kind of event, and `advance`, the one fold of a log into a `Task`
     errors.py    every error, by what the caller does next
     backend.py   the seam: what a store of logs promises
     registry.py  task types: a function's arguments, description and policy
-    context.py   what a running function holds
-    engine.py    all rules, once: start, cancel, answer, retry, list, execute
+    context.py   the running task, as its function sees it; channel.py is its way to the log
+    engine.py    all rules, once: start, cancel, answer, retry, list, execute; log.py is what it opens
     app.py       `LongTaskServer` puts the parts together; hosting.py runs it under uvicorn
 
     access/      who may do what: the principal of a request

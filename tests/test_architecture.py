@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mcp_server", "client_sdk")
 TREES = (*PACKAGES, "tests", "examples")
@@ -33,6 +35,18 @@ LAYERS: list[set[str]] = [
     {"cli"},
 ]
 """Modules and packages of `mcp_server`; each imports only from the lines above its own."""
+
+ROOMS: dict[str, list[set[str]]] = {
+    "mcp": [
+        {"advice", "caller", "endpoint", "rounds"},
+        {"auth", "notifications", "results", "wait"},
+        {"reply"},
+        {"tools", "type_tools"},
+        {"extension"},
+    ],
+    "web": [{"cors", "feed", "ui_messages"}, {"sse"}, {"routes"}],
+}
+"""The same within a package."""
 
 FENCES: dict[str, set[str]] = {
     "mcp": {"mcp_server.mcp", "mcp_server.app", "client_sdk.mcp"},
@@ -108,6 +122,37 @@ def test_imports_go_one_way() -> None:
             if theirs is None or theirs >= mine:
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_its_own_order(room: str) -> None:
+    """Within a package as well, a file imports only from the lines above its own, and each has its line."""
+    level = {name: number for number, line in enumerate(ROOMS[room]) for name in line}
+    files = {path.stem: path for path in sources(f"mcp_server/{room}") if path.name != "__init__.py"}
+    assert files.keys() == level.keys()
+    for name, path in files.items():
+        inner = {n.split(".")[2] for _, n in imports(path) if n.startswith(f"mcp_server.{room}.")} & files.keys()
+        assert all(level[other] < level[name] for other in inner), f"{name} imports {sorted(inner)}"
+
+
+def reached(path: Path, modules: set[str]) -> set[str]:
+    """The modules of ours that a file imports: a name out of a module counts as that module."""
+    names = (name for _, name in imports(path))
+    found = {next((m for m in (name, name.rpartition(".")[0]) if m in modules), None) for name in names}
+    return {name for name in found if name is not None and name != module_name(path)}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """A module can be read after those it imports, also inside a package and for types only."""
+    graph = {module_name(path): path for path in sources(*PACKAGES) if path.name not in ("__init__.py", "__main__.py")}
+    open_edges = {name: reached(path, set(graph)) for name, path in graph.items()}
+    while ends := {n for n, needs in open_edges.items() if not needs & open_edges.keys()} | (
+        open_edges.keys() - set().union(*open_edges.values())
+    ):
+        for name in ends:
+            del open_edges[name]
+    circle = [f"{name} imports {', '.join(sorted(needs & open_edges.keys()))}" for name, needs in open_edges.items()]
+    assert not circle, "\n".join(circle)
 
 
 def test_the_client_knows_nothing_of_the_server() -> None:
