@@ -2,7 +2,8 @@
 
 Everything here is what `GET /progress/...`, the SSE stream and the tools' `data`
 carry. Times are UTC ISO 8601 with `Z`; durations are seconds. Models ignore fields
-they do not know, so an older client reads a newer server.
+they do not know, so an older client reads a newer server. Fields with a default may be
+absent, which means the default: the tools leave them out for clients that name themselves.
 """
 
 from __future__ import annotations
@@ -130,8 +131,8 @@ class Snapshot(_Model):
     operation_id: str
     task_type: str
     status: TaskStatus
-    progress: float = Field(description="0 to 100; never falls within an attempt")
-    message: str
+    progress: float = Field(default=0.0, description="0 to 100; never falls within an attempt")
+    message: str = ""
     current: float | None = None
     total: float | None = None
     stage: Stage | None = None
@@ -139,9 +140,9 @@ class Snapshot(_Model):
     started_at: str | None = None
     updated_at: str = Field(description="Moves only when the task changes")
     completed_at: str | None = None
-    elapsed_seconds: float = Field(description="Since the start, up to now or to the end")
+    elapsed_seconds: float = Field(default=0.0, description="Since the start, up to now or to the end")
     estimated_remaining: float | None = Field(default=None, description="Seconds, from the task's own rate")
-    attempt: int = Field(description="0 until it starts; grows by one for each execution")
+    attempt: int = Field(default=0, description="0 until it starts; grows by one for each execution")
     output: Any = Field(default=None, description="The result; null until completed")
     error: TaskFailure | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -258,7 +259,9 @@ class _Advised(_Model):
 
 
 class StartReply(Snapshot, _Advised):
-    stream_url: str | None = Field(description="Where its events are streamed; null for a caller that is not on HTTP")
+    stream_url: str | None = Field(
+        default=None, description="Where its events are streamed; null for a caller that is not on HTTP"
+    )
     poll_interval_seconds: float
     page: Page | None = Field(default=None, description="Set when `output` is the beginning of a longer one")
 
@@ -271,9 +274,9 @@ class TasksReply(_Advised):
     """Several tasks that were waited for together; the ids of each are in one of the three lists."""
 
     operations: list[Snapshot]
-    ended: list[str]
-    waiting_for_input: list[str]
-    unfinished: list[str]
+    ended: list[str] = Field(default_factory=list)
+    waiting_for_input: list[str] = Field(default_factory=list)
+    unfinished: list[str] = Field(default_factory=list)
 
 
 class ProgressReply(Snapshot, _Advised):
@@ -295,7 +298,7 @@ class Result(_Advised):
     operation_id: str
     status: TaskStatus
     output: Any
-    result: Any = Field(description="The same value as `output`")
+    result: Any = Field(default=None, description="The same value as `output`, for bare requests")
     completed_at: str | None
     page: Page | None = Field(default=None, description="Set when `result` is a part: too long, or asked for so")
 
@@ -306,18 +309,18 @@ class NotReadyData(_Model):
     waited: Waited | None = None
     operation_id: str
     status: TaskStatus
-    progress: float
-    message: str
-    stage: Stage | None
-    estimated_remaining: float | None
-    input_requests: dict[str, Any]
+    progress: float = 0.0
+    message: str = ""
+    stage: Stage | None = None
+    estimated_remaining: float | None = None
+    input_requests: dict[str, Any] = Field(default_factory=dict)
     last_event_id: int
 
 
 class Operations(_Advised):
     operations: list[Snapshot]
     count: int
-    next_cursor: str | None
+    next_cursor: str | None = None
 
 
 class TaskTypeInfo(_Model):

@@ -278,8 +278,7 @@ class Engine:
         """
         principal.require("list")
         if status is not None and status not in set(Status):
-            valid = [s.value for s in Status]
-            raise InvalidStatus(f"Unknown status {status[:80]!r}; valid are: {', '.join(valid)}", valid=valid)
+            raise InvalidStatus(status, [s.value for s in Status])
         if task_type is not None:
             self.registry.get(task_type)
         if not 1 <= limit <= 100:

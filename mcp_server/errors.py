@@ -30,7 +30,8 @@ This module knows no other of ours.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from logging import Logger
 from typing import Any, ClassVar, Self
 
@@ -60,6 +61,7 @@ __all__ = [
     "Unavailable",
     "UnknownTaskType",
     "cut",
+    "did_you_mean",
     "log_incident",
     "protocol_error",
     "shown",
@@ -134,9 +136,21 @@ class InvalidArgument(RequestError):
 class UnknownTaskType(RequestError):
     code = "UNKNOWN_TASK_TYPE"
 
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known) or "none"
+        super().__init__(
+            f"Unknown task type {cut(name, 80)!r}; known are: {listed}{did_you_mean(name, known)}", known=known
+        )
+
 
 class InvalidStatus(RequestError):
     code = "INVALID_STATUS"
+
+    def __init__(self, status: str, valid: Sequence[str]) -> None:
+        listed = ", ".join(valid)
+        super().__init__(
+            f"Unknown status {cut(status, 80)!r}; valid are: {listed}{did_you_mean(status, valid)}", valid=valid
+        )
 
 
 class IdempotencyConflict(RequestError):
@@ -249,6 +263,22 @@ def shown(value: object, most: int = 100) -> str:
 def cut(text: str, most: int) -> str:
     """At most so many characters of a text; "..." ends one that was longer."""
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean `wait_seconds`?", or nothing.
+
+    Meant is the same name in another spelling, a longer one, or one much like it.
+    """
+    by_letters = {_letters(candidate): candidate for candidate in known}
+    wanted = _letters(name[:100])
+    longer = [letters for letters in by_letters if wanted and letters.startswith(wanted)]
+    found = longer or get_close_matches(wanted, by_letters, n=1)
+    return f"; did you mean `{by_letters[min(found, key=len)]}`?" if found else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def log_incident(logger: Logger, what: str) -> str:

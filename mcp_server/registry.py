@@ -19,7 +19,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic_core import ErrorDetails
 
 from .context import SyncTaskContext, TaskContext
-from .errors import InvalidArgument, UnknownTaskType, cut, shown
+from .errors import InvalidArgument, UnknownTaskType, did_you_mean, shown
 from .questions import elicitation
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskOptions", "TaskType", "explain"]
@@ -228,10 +228,7 @@ class Registry:
     def get(self, name: str) -> TaskType:
         """The task type of that name, or UnknownTaskType with the known ones."""
         if (found := self._types.get(name)) is None:
-            known = sorted(self._types)
-            raise UnknownTaskType(
-                f"Unknown task type {cut(name, 80)!r}; known are: {', '.join(known) or 'none'}", known=known
-            )
+            raise UnknownTaskType(name, sorted(self._types))
         return found
 
     def __iter__(self) -> Iterator[TaskType]:
@@ -309,16 +306,19 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> dict[str, Any]:
     Args:
         known: the names of the arguments.
     """
+    known = list(known)
     context = error.get("ctx") or {}
     expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))
     if error["type"] == "missing":
         expected = "a value"
     is_unknown = error["type"] == "extra_forbidden" and len(error["loc"]) == 1
+    message = error["msg"]
     if is_unknown:
+        message = f"There is no such argument{did_you_mean(str(error['loc'][0]), known)}"
         expected = f"one of: {', '.join(known)}" if known else "no arguments"
     return {
         "path": ".".join(str(part) for part in error["loc"]),
-        "message": "There is no such argument" if is_unknown else error["msg"],
+        "message": message,
         "expected": expected or error["type"].removesuffix("_type").removesuffix("_parsing").replace("_", " "),
         "got": "nothing" if error["type"] == "missing" else shown(error["input"]),
     }

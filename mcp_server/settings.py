@@ -45,7 +45,7 @@ class Settings:
     max_event_bytes: int = _setting(4 * MIB, "Largest event, checkpoint or result as JSON")
     max_argument_bytes: int = _setting(1 * MIB, "Largest arguments or metadata as JSON")
     max_events: int = _setting(100_000, "Events kept per task; older ones are dropped and readers get a `gap`")
-    max_wait: float = _setting(110.0, "Longest `wait_seconds`; more is cut to it")
+    max_wait: float = _setting(570.0, "Longest `wait_seconds`; more is cut to it")
     start_grace: float = _setting(2.0, "Seconds a start by a known agent host waits, in case the task is a short one")
     host_waits: str | None = _setting(
         None, "Your own rows for the table of agent hosts, as `name=seconds`, comma separated: `my-agent=100,cline=20`"

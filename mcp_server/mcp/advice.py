@@ -1,7 +1,8 @@
-"""What a person or a model reads about a task: where it stands, and the one thing to do next.
+"""Sentences for people and models: the state of a task, and the one call to make next.
 
-Each sentence names the exact call to make and carries what changes from one answer to
-the next (elapsed time, percent, stage), so that no two are the same.
+Each names the exact call, and carries what changes from one answer to the next: the time in
+the sentence, and the number of the last event in the call. Some hosts
+stop an agent that makes one call several times, so no two calls are equal.
 """
 
 from __future__ import annotations
@@ -20,12 +21,28 @@ from ..task import Status, Task
 __all__ = [
     "duration",
     "next_after_error",
+    "next_events",
     "next_of_list",
     "next_of_several",
     "next_page",
+    "next_since",
     "next_step",
     "status_line",
 ]
+
+
+_REPEAT = 0.0001
+
+
+def next_since(last_event_id: int, given: float | None) -> float:
+    """The `since` of the next call: the number of the last event, raised by a fraction while none has come.
+
+    Args:
+        given: the `since` of the call that is answered.
+    """
+    if given is None or not last_event_id <= given < last_event_id + 1 - _REPEAT:
+        return last_event_id
+    return round(given + _REPEAT, 4)
 
 
 def duration(seconds: float) -> str:
@@ -73,21 +90,27 @@ def _running_parts(task: Task, now: float) -> list[str]:
 
 
 def next_step(
-    task: Task, *, wait_seconds: float = 0.0, queue_position: int | None = None, shows_output: bool = False
+    task: Task,
+    *,
+    wait_seconds: float = 0.0,
+    since: float | None = None,
+    queue_position: int | None = None,
+    shows_output: bool = False,
 ) -> str:
     """Whether all is well, and the call to make.
 
     Args:
-        wait_seconds: what is worth passing for this caller, as long as the task goes on.
+        wait_seconds: what suits this caller, as long as the task is unfinished.
+        since: that of the next call; by default the number of the last event.
         shows_output: the answer has the output, if there is one.
     """
     quoted = f'operation_id="{task.id}"'
     elapsed = f"{duration(time.time() - (task.started_at or task.created_at))} so far"
     match task.status:
         case Status.COMPLETED if shows_output:
-            return "It is done, and `output` is its result; nothing more is to be done."
+            return "Done. `output` is the result; no more calls."
         case Status.COMPLETED:
-            return f"It is done. Call get_task_result({quoted}) for the result."
+            return f"Done. Call get_task_result({quoted}) for the result."
         case Status.FAILED:
             return (
                 f"It failed and will not go on by itself. Read error; if it is worth another try, call "
@@ -108,11 +131,15 @@ def next_step(
             ahead = f" with {queue_position} ahead of it" if queue_position else ""
             state = f"All is well: it waits for its turn{ahead}, {elapsed}."
         case _:
-            state = f"All is well: {status_line(task)}, {elapsed}."
-    wait = f"Call get_task_result({quoted}, wait_seconds={wait_seconds:g}) to wait for the end."
+            state = f"All is well, {elapsed}."
     if task.cancel_requested:
-        return f"It was asked to stop and soon will have: {status_line(task)}, {elapsed}. {wait}"
-    return f"{state} {wait} It goes on by itself; starting it again would only do the work twice."
+        state = f"It was asked to stop and will end soon, {elapsed}."
+    since = task.last_event_id if since is None else since
+    return f"{state} Wait with get_task_result({quoted}, wait_seconds={wait_seconds:g}, since={_number(since)})."
+
+
+def _number(since: float) -> str:
+    return str(int(since) if since == int(since) else since)
 
 
 def _form(request: Mapping[str, Any]) -> str:
@@ -129,43 +156,57 @@ def _kind(field: Mapping[str, Any]) -> str:
     return str(field.get("type", "value"))
 
 
-def next_of_several(tasks: Sequence[Task], unfinished: Sequence[str], *, wait_seconds: float) -> str:
-    """What to do after a wait for several tasks.
+def next_of_several(
+    tasks: Sequence[Task], unfinished: Sequence[str], *, wait_seconds: float, given: float | None
+) -> str:
+    """The step after a wait for several tasks.
 
     Args:
         unfinished: the ids of the tasks that have neither ended nor ask something.
+        given: the `since` of the call that is answered.
     """
     for task in tasks:
         if task.input_requests:
             return next_step(task, wait_seconds=wait_seconds)
     if not unfinished:
-        return "All of them are over. get_task_result(operation_id=…) gives each one's result."
+        return "All of them have ended. get_task_result(operation_id=…) gives each one's result."
     elapsed = duration(time.time() - min(task.created_at for task in tasks))
+    # Of other tasks than those of the call, any number makes another call.
+    events = sum(task.last_event_id for task in tasks if task.id in unfinished)
+    since = next_since(events, given if len(unfinished) == len(tasks) else None)
     return (
-        f"All is well: {len(tasks) - len(unfinished)} of {len(tasks)} are over after {elapsed}, the rest goes on by "
-        f"itself. To wait on, call wait_for_tasks(operation_ids={json.dumps(list(unfinished))}, "
-        f"wait_seconds={wait_seconds:g})."
+        f"All is well: {len(tasks) - len(unfinished)} of {len(tasks)} have ended after {elapsed}; the others go on by "
+        f"themselves. To wait for them call wait_for_tasks(operation_ids={json.dumps(list(unfinished))}, "
+        f"wait_seconds={wait_seconds:g}, since={_number(since)})."
     )
 
 
 def next_of_list(count: int, next_cursor: str | None, *, wait_seconds: float) -> str:
-    """What to do with a list of tasks."""
+    """The step after a list of tasks."""
     if count == 0:
-        return "There are none. list_task_types() tells what can be started."
+        return "There are none. list_task_types() shows what can be started."
     more = f' list_operations(cursor="{next_cursor}") gives more of them.' if next_cursor else ""
     return f"Follow one with get_task_result(operation_id=…, wait_seconds={wait_seconds:g}).{more}"
 
 
+def next_events(task: Task, since: int) -> str:
+    """The step after a part of the events that the caller asked for."""
+    return (
+        f"There are more events, up to {task.last_event_id}; for the next ones call "
+        f'get_task_progress(operation_id="{task.id}", since={since}).'
+    )
+
+
 def next_page(task: Task, page: wire.Page | None) -> str:
-    """What to do after a result, or a part of one."""
+    """The step after a result, or a part of one."""
     if page is None:
-        return "This is the whole result; nothing more is to be done."
+        return "Done; no more calls."
     if page.next_offset is None:
         return "This is the last page of the result."
     end = min(page.next_offset, page.total_characters)
     return (
-        f"It is done, and `output` has characters {page.offset} to {end} of the {page.total_characters} of its "
-        f'result. For the next call get_task_result(operation_id="{task.id}", offset={page.next_offset}).'
+        f"Done. `output` has characters {page.offset} to {end} of the {page.total_characters} of the "
+        f'result; for the next ones call get_task_result(operation_id="{task.id}", offset={page.next_offset}).'
     )
 
 
@@ -182,5 +223,5 @@ _AFTER_ERROR: Mapping[str, str] = {
 
 
 def next_after_error(error: CallerError) -> str | None:
-    """What to do after a refused request; None when there is nothing to say."""
+    """The step after a refused request; None when there is nothing to say."""
     return _AFTER_ERROR.get(error.code)

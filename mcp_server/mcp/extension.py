@@ -141,7 +141,7 @@ class TasksExtension(Extension):
         try:
             return await self._call(task_type, params, ctx)
         except CallerError as error:
-            return error_reply(task_type.name, error)
+            return error_reply(task_type.name, error, terse=not Caller.of(ctx).is_bare)
 
     # Calls of a task type's tool.
 
@@ -263,7 +263,9 @@ def _detailed_task(
             extra["error"] = error.error.model_dump(mode="json", exclude_none=True)
         else:
             # With a `resultType` of its own: the extension's TypeScript client reads no result without one.
-            extra["result"] = tool_result(task, output_schema).model_dump(mode="json", by_alias=True, exclude_none=True)
+            extra["result"] = tool_result(task, output_schema, terse=True).model_dump(
+                mode="json", by_alias=True, exclude_none=True
+            )
     return {**_task(task, status, stream_url, queue_position), **extra}
 
 

@@ -21,14 +21,14 @@ from pydantic import ValidationError
 from client_sdk import wire
 
 from ..engine import Engine
-from ..errors import CallerError, Internal, InvalidArgument, NotFound
+from ..errors import CallerError, Internal, InvalidArgument, NotFound, cut, did_you_mean, shown
 from ..jsonable import to_json_text
 from ..registry import explain
 from ..task import Status, Task
 from ..views import snapshot
-from .advice import next_page, next_step
+from .advice import next_page, next_since, next_step
 from .caller import Caller
-from .results import Answered, error_reply, success
+from .results import Answered, error_reply, reply_schema, success
 from .wait import Hold, Waiter
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "TaskReplies",
     "result_reader",
     "stream_url",
+    "waited",
 ]
 
 POLL_INTERVAL_SECONDS = 1.0
@@ -62,20 +63,29 @@ class TaskReplies:
         """The fields of `wire.Snapshot`; the output is left out if it is too long for this caller."""
         position = await self.engine.queue_position(task)
         fields = snapshot(task, queue_position=position).model_dump()
+        if not caller.is_bare:
+            fields = {name: _coarse(name, value) for name, value in fields.items()}
         if self._exceeds(task, caller, self.engine.settings.result_budget // share):
             fields["output"] = None
         return fields
 
-    async def advised(self, task: Task, caller: Caller, hold: Hold | None = None) -> dict[str, Any]:
-        """The fields of `wire.Snapshot`, with the hold that was applied and the next step."""
+    async def advised(
+        self, task: Task, caller: Caller, hold: Hold | None = None, *, since: float | None = None
+    ) -> dict[str, Any]:
+        """The fields of `wire.Snapshot`, with the hold that was applied and the next step.
+
+        Args:
+            since: that of the call that is answered.
+        """
         fields = await self._snapshot(task, caller)
         advice = next_step(
             task,
             wait_seconds=self.waiter.suggested_wait(caller),
+            since=next_since(task.last_event_id, since),
             queue_position=fields["queue_position"],
             shows_output=fields["output"] is not None or task.output is None,
         )
-        return {**fields, "next": advice, "waited": hold.as_wire() if hold else None}
+        return {**fields, "next": advice, "waited": waited(caller, hold)}
 
     async def started(self, task: Task, caller: Caller, hold: Hold | None) -> wire.StartReply:
         """The data of `start_long_task`, and of a task type's own tool whose task has not ended in time."""
@@ -83,6 +93,8 @@ class TaskReplies:
         if self.is_paged(task, caller):
             fields["output"], page = _page(task, 0, self.engine.settings.result_budget)
             fields["next"] = next_page(task, page)
+        elif not task.is_over:
+            fields["next"] += " Do not start it again."
         return wire.StartReply(
             **fields,
             stream_url=stream_url(STREAM_URL, task, caller),
@@ -101,11 +113,11 @@ class TaskReplies:
             operation_id=task.id,
             status=wire.TaskStatus.COMPLETED,
             output=output,
-            result=output,
+            result=output if caller.is_bare else None,
             completed_at=snapshot(task).completed_at,
             page=page,
             next=next_page(task, page),
-            waited=hold.as_wire(),
+            waited=hold.as_wire() if caller.is_bare else None,
         )
 
     def is_paged(self, task: Task, caller: Caller) -> bool:
@@ -122,29 +134,45 @@ class ReplyTool(Tool):
     @classmethod
     def of(cls, function: Callable[..., Any], **kwargs: Any) -> Self:
         """A tool like the function, whose output schema is the envelope around what the function returns."""
-        tool = cls.from_function(function, description=inspect.getdoc(function), **kwargs)
+        tool = cls.from_function(function, description=_in_one_line(function), **kwargs)
         assert isinstance(tool, cls)
-        data = get_type_hints(function)["return"]
-        tool.fn_metadata = tool.fn_metadata.model_copy(
-            update={"output_schema": wire.Reply[data].model_json_schema(mode="serialization"), "output_model": None}  # type: ignore[valid-type]
-        )
+        tool.parameters = _published(tool.parameters)
+        schema = reply_schema(get_type_hints(function)["return"])
+        tool.fn_metadata = tool.fn_metadata.model_copy(update={"output_schema": schema, "output_model": None})
         return tool
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
+        terse = not Caller.of(context).is_bare
         try:
-            try:
-                bound = self.fn_metadata.validate_arguments(arguments)
-            except ValidationError as error:
-                raise _invalid(error) from None
-            if self.context_kwarg is not None:
-                bound[self.context_kwarg] = context
-            return success(self.name, await self.fn(**bound))
+            return success(self.name, await self.fn(**self._bound(arguments, context)), terse=terse)
         except Answered as answered:
             return answered.result
         except CallerError as error:
-            return error_reply(self.name, error)
+            return error_reply(self.name, error, terse=terse)
         except Exception:
-            return error_reply(self.name, Internal.logged(logger, f"tool {self.name}"))
+            return error_reply(self.name, Internal.logged(logger, f"tool {self.name}"), terse=terse)
+
+    def _bound(self, arguments: dict[str, Any], context: Context[Any, Any]) -> dict[str, Any]:
+        """The function's arguments.
+
+        Raises:
+            InvalidArgument: one has a wrong value, or a name that the tool does not know.
+        """
+        known = list(self.parameters["properties"])
+        if unknown := [_unknown(name, value, known) for name, value in arguments.items() if name not in known]:
+            raise _refused(unknown)
+        try:
+            bound = self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as error:
+            raise _refused([explain(e) for e in error.errors(include_url=False)]) from None
+        if self.context_kwarg is not None:
+            bound[self.context_kwarg] = context
+        return bound
+
+
+def waited(caller: Caller, hold: Hold | None) -> wire.Waited | None:
+    """The hold as an answer shows it; not to a client that names itself and got what it asked for."""
+    return None if hold is None or (hold.seconds == hold.asked and not caller.is_bare) else hold.as_wire()
 
 
 def stream_url(template: str, task: Task, caller: Caller) -> str | None:
@@ -193,6 +221,38 @@ def _text(task: Task) -> str:
     return task.output if isinstance(task.output, str) else to_json_text(task.output)
 
 
-def _invalid(error: ValidationError) -> InvalidArgument:
-    errors = [explain(e) for e in error.errors(include_url=False)]
+def _coarse(name: str, value: Any) -> Any:
+    """A field of a snapshot in as many digits as a model needs: whole seconds, tenths of a percent."""
+    if name == "progress":
+        return round(value, 1)
+    if name in ("elapsed_seconds", "estimated_remaining"):
+        return value and round(value)
+    return f"{value[:19]}Z" if name.endswith("_at") and value else value
+
+
+def _in_one_line(function: Callable[..., Any]) -> str:
+    return " ".join((inspect.getdoc(function) or "").split())
+
+
+def _published(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The input schema as a model should read it: without titles, and without null for what may be left out."""
+    properties: dict[str, Any] = {}
+    for name, field in parameters.get("properties", {}).items():
+        options = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
+        shape = {**field, **options[0]} if options else field
+        properties[name] = {key: value for key, value in shape.items() if key not in ("title", "default", "anyOf")}
+    required = {"required": parameters["required"]} if "required" in parameters else {}
+    return {"type": "object", "properties": properties, **required}
+
+
+def _unknown(name: str, value: object, known: list[str]) -> dict[str, Any]:
+    return {
+        "path": cut(name, 100),
+        "message": f"There is no argument `{cut(name, 100)}`{did_you_mean(name, known)}",
+        "expected": f"one of: {', '.join(known)}" if known else "no arguments",
+        "got": shown(value),
+    }
+
+
+def _refused(errors: list[dict[str, Any]]) -> InvalidArgument:
     return InvalidArgument(f"Invalid arguments: {errors[0]['path']}: {errors[0]['message']}", errors=errors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
@@ -27,6 +27,7 @@ __all__ = [
     "error_reply",
     "output_schema",
     "protocol_error",
+    "reply_schema",
     "success",
     "task_error",
     "tool_result",
@@ -41,30 +42,35 @@ class Answered(Exception):
         self.result = result
 
 
-def success(action: str, data: BaseModel) -> CallToolResult:
+def success(action: str, data: BaseModel, *, terse: bool) -> CallToolResult:
+    """The envelope of a success; terse for callers that name themselves: without the fields that say nothing."""
     # The fields of a failure are not part of a success.
     return _envelope(
-        {"status": "success", "action": action, "data": data.model_dump(mode="json"), "timestamp": _now()},
-        is_error=False,
+        {"status": "success", "action": action, "data": _dumped(data, terse), "timestamp": _now()}, is_error=False
     )
 
 
 def error_reply(
-    action: str, error: CallerError, *, data: dict[str, Any] | None = None, is_error: bool = True
+    action: str, error: CallerError, *, terse: bool, data: BaseModel | None = None, is_error: bool = True
 ) -> CallToolResult:
+    """The envelope of a failure; terse as that of a success."""
     advice = error.details.get("next") or next_after_error(error)
-    return _envelope(
-        {
-            "status": "error",
-            "action": action,
-            "error": error.message,
-            "error_code": error.code,
-            "details": {**error.details, "next": advice} if advice else error.details,
-            "data": data,
-            "timestamp": _now(),
-        },
-        is_error=is_error,
-    )
+    reply = {
+        "status": "error",
+        "action": action,
+        "error": error.message,
+        "error_code": error.code,
+        "details": {**error.details, "next": advice} if advice else error.details,
+        "data": None if data is None else _dumped(data, terse),
+        "timestamp": _now(),
+    }
+    if terse:
+        reply = {name: value for name, value in reply.items() if value not in (None, {})}
+    return _envelope(reply, is_error=is_error)
+
+
+def _dumped(data: BaseModel, terse: bool) -> dict[str, Any]:
+    return data.model_dump(mode="json", exclude_defaults=terse)
 
 
 def _envelope(reply: dict[str, Any], *, is_error: bool) -> CallToolResult:
@@ -77,17 +83,18 @@ def _now() -> str:
     return wire.timestamp(time.time())
 
 
-def tool_result(task: Task, schema: Mapping[str, Any] | None) -> CallToolResult:
-    """The result of a task that is over.
+def tool_result(task: Task, schema: Mapping[str, Any] | None, *, terse: bool) -> CallToolResult:
+    """The result of a task that has ended.
 
     Args:
         schema: what its type says it returns.
+        terse: as for `error_reply`.
     """
     if task.status is Status.COMPLETED:
         text = task.output if isinstance(task.output, str) else to_json_text(task.output)
         structured = {"result": task.output} if _wraps(schema, task.output) else task.output
         return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
-    return error_reply(task.type, task_error(task))
+    return error_reply(task.type, task_error(task), terse=terse)
 
 
 def task_error(task: Task) -> CallerError:
@@ -149,6 +156,39 @@ def _inlined(schema: Any, definitions: Mapping[str, Any], within: frozenset[str]
     return rest if name in within else {**_inlined(definitions.get(name, {}), definitions, within | {name}), **rest}
 
 
+def reply_schema(data: Any) -> dict[str, Any]:
+    """The output schema of a tool of ours: the envelope, and the types of those fields of its data that are never null.
+
+    Short, because hosts put the schemas of all tools before a model; `docs/protocol.md` has every field.
+
+    Args:
+        data: a model of `client_sdk.wire`, or a union of them.
+    """
+    schemas = [model.model_json_schema() for model in get_args(data) or (data,)]
+    fields = {name: _brief(field, s.get("$defs", {})) for s in schemas for name, field in s["properties"].items()}
+    return {
+        "type": "object",
+        "properties": {
+            "data": {
+                "type": ["object", "null"],
+                "properties": {name: field for name, field in fields.items() if field is not None},
+                "required": [name for name in fields if all(name in s["required"] for s in schemas)],
+            }
+        },
+        "required": ["status", "action", "timestamp"],
+    }
+
+
+def _brief(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The type of a field and, in an array, of the items; None if it may be null."""
+    if "anyOf" in field:
+        return None
+    if "$ref" in field:
+        field = definitions[str(field["$ref"]).removeprefix("#/$defs/")]
+    found = {"type": field["type"]} if "type" in field else {}
+    return {**found, "items": _brief(field["items"], definitions)} if "items" in field else found
+
+
 _ENVELOPE: dict[str, Any] = {
     "type": "object",
     "description": "Instead of the result: a handle to follow the task with, or why it failed",
@@ -161,5 +201,5 @@ _ENVELOPE: dict[str, Any] = {
         },
         "timestamp": {"type": "string"},
     },
-    "required": ["status", "action", "data", "timestamp"],
+    "required": ["status", "action", "timestamp"],
 }

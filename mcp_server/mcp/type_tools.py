@@ -83,14 +83,14 @@ class TypeToolCalls:
         if task.is_over and not in_pages:
             if (raised := protocol_error(task)) is not None:
                 raise raised
-            return tool_result(task, task_type.output_schema)
+            return tool_result(task, task_type.output_schema, terse=not caller.is_bare)
         if task.input_requests and caller.modern and caller.answers_forms and hold.seconds > 0:
             return ask(task.input_requests, operation_id=task.id)
         if not self._handles:
             # Nobody knows its id, so nobody else can answer it either.
             await self._engine.cancel(task.id, "The caller cannot be asked", principal=caller.principal)
             raise missing_capability("a way to ask the user", {"elicitation": {}})
-        return success(task_type.name, await self._replies.started(task, caller, hold))
+        return success(task_type.name, await self._replies.started(task, caller, hold), terse=not caller.is_bare)
 
     def _decide(self, task_type: TaskType, caller: Caller, ctx: Request) -> Hold:
         if task_type.policy.mode == "never":
@@ -126,7 +126,7 @@ def _function(engine: Engine, task_type: TaskType) -> Callable[..., Any]:
         task = await engine.wait(await engine.start(task_type.name, given, principal=ANONYMOUS), math.inf)
         if (error := protocol_error(task)) is not None:
             raise error
-        return tool_result(task, task_type.output_schema)
+        return tool_result(task, task_type.output_schema, terse=False)
 
     hints = get_type_hints(task_type.function, include_extras=True)
     parameters = [

@@ -12,9 +12,9 @@ test compares the two. Values are cut to what is allowed, never refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import anyio
 from mcp.server.context import ServerRequestContext
@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from client_sdk import wire
 
+from ..background import background_tasks
 from ..engine import Engine
 from ..errors import CallerError, InvalidArgument
 from ..settings import host_rows
@@ -30,38 +31,50 @@ from ..task import Task
 from .advice import status_line
 from .caller import AnyContext, Caller, request_of
 
-__all__ = ["HOSTS", "Hold", "ProgressNotifier", "Purpose", "Waiter"]
+__all__ = ["HOSTS", "Hold", "HostWait", "ProgressNotifier", "Purpose", "Waiter"]
+
+
+class HostWait(NamedTuple):
+    """Seconds a request of a host is held, by whether the request has a progress token."""
+
+    plain: float
+    with_token: float
+
 
 SHORT, LONG = 45.0, 110.0
 """Seconds for hosts that give a call 60 s and 300 s: both leave room for the answer."""
 
-UNKNOWN_HOST = 25.0
-"""Seconds suggested to an unknown caller; no client gives up earlier than 30 s."""
+UNKNOWN_HOST = HostWait(25.0, LONG)
+"""For callers that are not in the table; no client gives up earlier than 30 s."""
 
-HOSTS: Mapping[str, float] = {
-    "antigravity-client": SHORT,
-    "chatgpt": SHORT,
-    "claude-ai": SHORT,
-    "claude-code": SHORT,
-    "cline": SHORT,
-    "codex": SHORT,
-    "codex-mcp-client": SHORT,
-    "cursor-vscode": SHORT,
-    "github-copilot-developer": SHORT,
-    "kilo-code": SHORT,
-    "opencode": SHORT,
-    "roo-code": SHORT,
-    "windsurf": SHORT,
-    "windsurf-client": SHORT,
-    "zed": SHORT,
-    "gemini-cli-mcp-client": LONG,
-    "goose": LONG,
-    "visual-studio-code": LONG,
+HOSTS: Mapping[str, HostWait] = {
+    "antigravity-client": HostWait(SHORT, LONG),
+    "chatgpt": HostWait(SHORT, LONG),
+    "claude-ai": HostWait(SHORT, LONG),
+    # Silence is borne for 300 s and ended by progress, but after 120 s its interactive mode leaves a call.
+    "claude-code": HostWait(SHORT, LONG),
+    "cline": HostWait(SHORT, LONG),
+    # 300 s, which progress does not extend.
+    "codex": HostWait(SHORT, 280.0),
+    "codex-mcp-client": HostWait(SHORT, 280.0),
+    "cursor-vscode": HostWait(SHORT, LONG),
+    "github-copilot-developer": HostWait(SHORT, LONG),
+    "kilo-code": HostWait(SHORT, LONG),
+    # 60 s, which each notification of progress extends.
+    "opencode": HostWait(SHORT, 570.0),
+    "roo-code": HostWait(SHORT, LONG),
+    "windsurf": HostWait(SHORT, LONG),
+    "windsurf-client": HostWait(SHORT, LONG),
+    "zed": HostWait(SHORT, LONG),
+    # 600 s, which progress does not extend.
+    "gemini-cli-mcp-client": HostWait(LONG, 570.0),
+    "goose": HostWait(LONG, LONG),
+    "visual-studio-code": HostWait(LONG, LONG),
 }
-"""Seconds a request of each host is held, by its `clientInfo.name` in lower case with hyphens."""
+"""The hosts we know, by `clientInfo.name` in lower case with hyphens; those with a comment were measured."""
 
-NOTIFY_INTERVAL = 10.0
-"""Seconds of silence after which a progress notification is sent in any case."""
+NOTIFY_INTERVAL = 9.0
+"""Seconds of silence after which a progress notification is sent in any case: at least one every 10 s arrives."""
 NOTIFY_PAUSE = 1.0
 """Seconds between two progress notifications, however fast the task reports."""
 SMALLEST_STEP = 0.001
@@ -87,7 +100,7 @@ class Hold:
 class ProgressNotifier:
     """Progress notifications of one held request, whose caller gave a progress token.
 
-    One every 10 s, so that hosts that reset their timeout on progress do not give up; sooner
+    At least one every 10 s, so that hosts that reset their timeout on progress do not give up; sooner
     when the task moved, at most one per second.
     """
 
@@ -105,6 +118,12 @@ class ProgressNotifier:
         """Seconds until the pause, or else the silence, has lasted long enough."""
         since = anyio.current_time() - self._sent_at
         return max(0.01, (NOTIFY_INTERVAL if self.may_send else NOTIFY_PAUSE) - since)
+
+    async def repeat(self, state: Callable[[], tuple[float, int, str]]) -> None:
+        """Send notifications until cancelled; `state` gives the arguments of `notify`."""
+        while True:
+            await anyio.sleep(self.delay())
+            await self.notify(*state())
 
     async def notify(self, progress: float, version: int, line: str) -> None:
         """Send a notification if one is due.
@@ -134,27 +153,28 @@ class Waiter:
 
     def suggested_wait(self, caller: Caller) -> float:
         """The `wait_seconds` that suits this caller's next request."""
-        if caller.has_token:
-            return self._cut(LONG)
-        return self._cut(self._host_wait(caller) or UNKNOWN_HOST)
+        row = self._row(caller) or UNKNOWN_HOST
+        return self._cut(row.with_token if caller.has_token else row.plain)
 
     def decide(self, caller: Caller, asked: float | None, purpose: Purpose) -> Hold:
         """How long this request is held, and why."""
-        limit = self._engine.settings.max_wait
+        row = self._row(caller)
         if asked is not None:
-            seconds = self._cut(asked)
-            reason = "as asked" if seconds == asked else f"cut to what this server allows (0 to {limit:g} s)"
+            # No longer than its host bears, whatever the model asks for.
+            limit = self._cut(max(LONG, *row)) if row else self._engine.settings.max_wait
+            seconds = min(self._cut(asked), limit)
+            reason = "as asked" if seconds == asked else f"cut to what is allowed here (0 to {limit:g} s)"
             return Hold(seconds=seconds, reason=reason, asked=asked if math.isfinite(asked) else None)
         if caller.declares_tasks:
             return Hold(seconds=0.0, reason="the client follows tasks by itself (tasks extension)")
-        known = self._host_wait(caller)
-        if purpose == "start" and (known or caller.has_token):
+        if purpose == "start" and (row or caller.has_token):
             grace = self._cut(self._engine.settings.start_grace)
             return Hold(seconds=grace, reason="a short grace, so that a short task answers with its result")
         if caller.has_token:
-            return Hold(seconds=self._cut(LONG), reason="the caller gets progress notifications meanwhile")
-        if known:
-            return Hold(seconds=self._cut(known), reason=f"what {caller.name} waits for one call")
+            seconds = self._cut((row or UNKNOWN_HOST).with_token)
+            return Hold(seconds=seconds, reason="the caller gets progress notifications meanwhile")
+        if row:
+            return Hold(seconds=self._cut(row.plain), reason=f"what {caller.name} waits for one call")
         who = "a bare request" if caller.is_bare else "a client that is not in the table of known hosts"
         return Hold(seconds=0.0, reason=f"wait_seconds was not given, by {who}")
 
@@ -173,7 +193,7 @@ class Waiter:
                 if not (asks and open_keys):
                     break
                 skipped.add(open_keys[0])
-                task = await self._ask(request, task, open_keys[0])
+                task = await self._ask(request, task, open_keys[0], notifier)
                 continue
             seen = task.last_event_id
             if notifier is None:
@@ -204,12 +224,9 @@ class Waiter:
             if ended:
                 waiting.cancel_scope.cancel()
 
-        async def notify() -> None:
-            notifier = ProgressNotifier(request)
-            while True:
-                await anyio.sleep(notifier.delay())
-                ended = sum(task.is_over for task in held.values())
-                await notifier.notify(100.0 * ended / len(held), ended, f"{ended} of {len(held)} tasks have ended")
+        def state() -> tuple[float, int, str]:
+            ended = sum(task.is_over for task in held.values())
+            return 100.0 * ended / len(held), ended, f"{ended} of {len(held)} tasks have ended"
 
         if not done() and hold.seconds > 0:
             with anyio.move_on_after(hold.seconds):
@@ -217,17 +234,28 @@ class Waiter:
                     for task in tasks:
                         waiting.start_soon(follow, task)
                     if caller.has_token:
-                        waiting.start_soon(notify)
+                        waiting.start_soon(ProgressNotifier(request).repeat, state)
         return [await self._engine.get(task.id, principal=caller.principal) for task in tasks]
 
-    async def _ask(self, request: ServerRequestContext[Any, Any], task: Task, key: str) -> Task:
+    async def _ask(
+        self, request: ServerRequestContext[Any, Any], task: Task, key: str, notifier: ProgressNotifier | None
+    ) -> Task:
         """Put one question to the client's user, and record the answer. The task's own clock stands still meanwhile."""
         if (task.id, key) in self._being_asked:
             return task
         self._being_asked.add((task.id, key))
         try:
-            principal = Caller.of(request).principal
-            params = task.input_requests[key]["params"]
+            async with background_tasks() as meanwhile:
+                if notifier is not None:
+                    state = task.progress, task.last_event_id, status_line(task)
+                    meanwhile.start_soon(notifier.repeat, lambda: state)
+                return await self._elicit(request, task, key)
+        finally:
+            self._being_asked.discard((task.id, key))
+
+    async def _elicit(self, request: ServerRequestContext[Any, Any], task: Task, key: str) -> Task:
+        params, principal = task.input_requests[key]["params"], Caller.of(request).principal
+        try:
             with anyio.move_on_after(self._engine.settings.max_wait):
                 answer = await request.session.elicit_form(
                     params["message"], params["requestedSchema"], related_request_id=request.request_id
@@ -236,17 +264,17 @@ class Waiter:
                     response = answer.model_dump(mode="json", include={"action", "content"}, exclude_none=True)
                     task, _ = await self._engine.answer(task.id, {key: response}, principal=principal)
         except (MCPError, ValidationError, InvalidArgument):
-            return task  # the question stays open for `respond_to_task`
-        finally:
-            self._being_asked.discard((task.id, key))
+            pass  # the question stays open for `respond_to_task`
         return task
 
-    def _host_wait(self, caller: Caller) -> float | None:
+    def _row(self, caller: Caller) -> HostWait | None:
+        """The caller's row of the table; an operator's own row wins, and holds with and without a token."""
         if caller.name is None:
             return None
         # A proxy adds itself to the name of the host behind it.
         name = caller.name.split(" (via ")[0].strip().lower().replace(" ", "-")
-        return host_rows(self._engine.settings.host_waits).get(name, HOSTS.get(name))
+        own = host_rows(self._engine.settings.host_waits).get(name)
+        return HOSTS.get(name) if own is None else HostWait(own, own)
 
     def _cut(self, seconds: float) -> float:
         return min(max(seconds, 0.0), self._engine.settings.max_wait) if not math.isnan(seconds) else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client, MCPError
 
@@ -23,7 +24,7 @@ async def test_a_long_result_is_paged_and_the_pages_are_the_whole(served: Served
     while offset is not None:
         data = (await agent.reply("get_task_result", operation_id=operation_id, offset=offset))["data"]
         assert len(data["output"]) <= BUDGET
-        assert data["result"] == data["output"]
+        assert "result" not in data
         pages.append(data["output"])
         offset = data["page"]["next_offset"]
         assert offset is None or f"offset={offset})" in data["next"]
@@ -51,8 +52,8 @@ async def test_a_long_result_is_left_out_of_other_answers(served: Served) -> Non
     """Progress and lists stay short too; a start and a direct call that were done in time give the first page."""
     operation_id = await _done(served, "text", {"size": BUDGET + 1})
     agent = Modern(served.bare.http, {}, "some agent")
-    assert (await agent.reply("get_task_progress", operation_id=operation_id))["data"]["output"] is None
-    assert (await agent.reply("list_operations"))["data"]["operations"][0]["output"] is None
+    assert "output" not in (await agent.reply("get_task_progress", operation_id=operation_id))["data"]
+    assert "output" not in (await agent.reply("list_operations"))["data"]["operations"][0]
     long = {"size": BUDGET + 1}
     direct = await agent.call("text", long, meta={"mcp-long-tasks/wait_seconds": 20})
     started = await agent.reply("start_long_task", task_type="text", arguments=long, wait_seconds=20)
@@ -137,8 +138,8 @@ async def test_an_answer_says_things_once(served: Served) -> None:
     waiting = str(await agent.reply("get_task_result", operation_id=running))
     assert waiting.count("All is well") == waiting.count("wait_seconds=25") == 1
     reply = str(await agent.reply("get_task_result", operation_id=long))
-    assert reply.count("x" * BUDGET) == 2, "`output` and `result`, which are the same value"
-    assert len(reply) < 2 * BUDGET + 1_000
+    assert reply.count("x" * BUDGET) == 1
+    assert len(reply) < BUDGET + 1_000
 
 
 async def test_events_come_in_bearable_portions_that_lose_nothing(served: Served) -> None:
@@ -188,6 +189,61 @@ async def test_refusals_say_what_to_do_next(served: Served) -> None:
         reply = await served.bare.call(tool, **arguments)
         assert reply["error_code"] == code
         assert advice in reply["details"]["next"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "meant"),
+    [
+        ("get_task_result", "wait", "wait_seconds"),
+        ("get_task_result", "operationId", "operation_id"),
+        ("start_long_task", "args", "arguments"),
+        ("start_long_task", "idempotencyKey", "idempotency_key"),
+        ("list_operations", "stauts", "status"),
+        ("list_task_types", "limit", None),
+        ("cancel_task", "zzz", None),
+    ],
+)
+async def test_a_misspelled_argument_is_refused_with_the_name_that_was_meant(
+    served: Served, tool: str, name: str, meant: str | None
+) -> None:
+    """Nothing is dropped in silence, and nothing is done."""
+    required = {"start_long_task": {"task_type": "gated"}, "list_operations": {}, "list_task_types": {}}
+    arguments = required.get(tool, {"operation_id": "unknown"})
+    arguments.pop(meant or "", None)
+    reply = await served.bare.call(tool, **arguments, **{name: 1})
+    hint = f"; did you mean `{meant}`?" if meant else ""
+    assert reply["error_code"] == "INVALID_ARGUMENT"
+    assert reply["error"] == f"Invalid arguments: {name}: There is no argument `{name}`{hint}"
+    assert [error["path"] for error in reply["details"]["errors"]] == [name]
+    assert (await served.bare.call("list_operations"))["data"]["count"] == 0
+
+
+async def test_a_misspelled_type_or_status_is_told_the_nearest(served: Served) -> None:
+    """The messages list what is known, and end with the name that was probably meant."""
+    for tool, arguments, meant in (
+        ("start_long_task", {"task_type": "Gatd"}, "gated"),
+        ("list_operations", {"task_type": "asks-twice"}, "asks_twice"),
+        ("list_operations", {"status": "complete"}, "completed"),
+        ("list_operations", {"status": "canceled"}, "cancelled"),
+    ):
+        assert (await served.bare.call(tool, **arguments))["error"].endswith(f"; did you mean `{meant}`?")
+    argument = await served.bare.call("start_long_task", task_type="gated", arguments={"page": 3})
+    assert argument["details"]["errors"][0]["message"] == "There is no such argument; did you mean `pages`?"
+
+
+async def test_an_answer_is_one_moment(served: Served) -> None:
+    """While a task emits, no answer has events newer than its own `last_event_id`, and none comes twice."""
+    operation_id = await served.bare.start("talks", {"times": 1_500, "size": 10})
+    seen: list[int] = []
+    with anyio.fail_after(60):
+        while True:
+            since = seen[-1] if seen else 0
+            data = (await served.bare.call("get_task_progress", operation_id=operation_id, since=since))["data"]
+            seen += [event["id"] for event in data["events"] if event["id"] is not None]
+            assert not seen or seen[-1] <= data["last_event_id"]
+            if data["completed_at"] is not None and seen[-1] == data["last_event_id"]:
+                break
+    assert seen == list(range(1, 1_504)), "queued, started, what it said, and the end"
 
 
 async def _done(served: Served, task_type: str, arguments: dict[str, Any]) -> str:

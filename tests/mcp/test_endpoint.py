@@ -176,7 +176,7 @@ async def test_the_stream_url_is_where_this_caller_finds_the_stream(tmp_path: Pa
         async with Client(server) as in_memory:
             replied = await in_memory.call_tool("start_long_task", {"task_type": "text"})
         assert replied.structured_content is not None
-        assert replied.structured_content["data"]["stream_url"] is None
+        assert "stream_url" not in replied.structured_content["data"]
 
 
 async def test_the_modern_protocol_is_spoken_beside_the_others(served: Served) -> None:

@@ -5,6 +5,7 @@ The clients are the official SDK's, in both of its modes.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -16,6 +17,8 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, Impleme
 from mcp_server.mcp import wait
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, Modern
+from tests.mcp.task_types import add_task_types
+from tests.server.servers import make_server, serve
 
 WAIT = {"mcp-long-tasks/wait_seconds": 20}
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -78,6 +81,44 @@ async def test_silence_is_broken_by_time(served: Served, monkeypatch: pytest.Mon
         with anyio.fail_after(30):
             await client.call_tool("gated", {}, progress_callback=on_progress)
     assert len(told) >= 5
+    assert told == sorted(set(told))
+
+
+async def test_silence_is_broken_in_the_queue_and_while_a_user_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call is held for a task that waits its turn and then for a person; its caller hears of it all the time."""
+    monkeypatch.setattr(wait, "NOTIFY_INTERVAL", 0.05)
+    monkeypatch.setattr(wait, "NOTIFY_PAUSE", 0.01)
+    server = make_server(tmp_path, concurrency=1)
+    gate = add_task_types(server)
+    told: list[float] = []
+    enough = {"queued": anyio.Event(), "asking": anyio.Event()}
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(progress)
+        waits_for = "asking" if (message or "").startswith("Waits for an answer") else "queued"
+        if len(told) % 3 == 0:
+            enough[waits_for].set()
+
+    async def slow_user(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        await enough["asking"].wait()
+        return ElicitResult(action="accept", content={"confirm": True})
+
+    async with serve(server.http_app()) as bare:
+        await bare.start("gated")
+        await gate.reached.wait()
+        async with Client(f"{bare.url}/mcp", mode="legacy", elicitation_callback=slow_user) as client:
+            with anyio.fail_after(30):
+                async with anyio.create_task_group() as beside:
+
+                    async def let_go() -> None:
+                        await enough["queued"].wait()
+                        gate.open()
+
+                    beside.start_soon(let_go)
+                    result = await client.call_tool("asks", {}, progress_callback=on_progress)
+    assert _text(result) == "confirmed: True"
     assert told == sorted(set(told))
 
 
@@ -182,7 +223,7 @@ async def test_cancelling_the_call_ends_the_wait_and_not_the_task(served: Served
         served.gate.open()
         done = await client.call_tool("get_task_result", {"operation_id": task["operation_id"], "wait_seconds": 20})
     assert done.structured_content is not None
-    assert done.structured_content["data"]["result"]["pages"] == 28
+    assert done.structured_content["data"]["output"]["pages"] == 28
 
 
 async def test_a_host_we_know_waits_as_long_as_the_table_says(served: Served) -> None:

@@ -26,7 +26,10 @@ async def test_a_bare_request_is_answered_at_once_and_told_what_to_pass(served: 
     operation_id = started["operation_id"]
     for data in (started, (await served.bare.call("get_task_progress", operation_id=operation_id))["data"]):
         assert data["waited"]["seconds"] == 0
-        assert f'get_task_result(operation_id="{operation_id}", wait_seconds=25)' in data["next"]
+        assert (
+            f'get_task_result(operation_id="{operation_id}", wait_seconds=25, since={data["last_event_id"]})'
+            in data["next"]
+        )
     reply = await served.bare.call("get_task_result", operation_id=operation_id)
     assert (reply["error_code"], reply["data"]["waited"]["seconds"]) == ("NOT_READY", 0)
     assert "wait_seconds=25" in reply["details"]["next"]
@@ -37,6 +40,11 @@ async def test_a_bare_request_is_answered_at_once_and_told_what_to_pass(served: 
     [
         ("somebody", {}, False, 0, "not in the table"),
         ("claude-code", {}, False, 45, "what claude-code waits"),
+        ("claude-code", {}, True, 110, "progress notifications"),
+        ("codex-mcp-client", {}, True, 280, "progress notifications"),
+        ("gemini-cli-mcp-client", {}, True, 570, "progress notifications"),
+        ("opencode", {}, False, 45, "what opencode waits"),
+        ("opencode", {}, True, 570, "progress notifications"),
         ("Visual Studio Code", {}, False, 110, "what Visual Studio Code waits"),
         ("cursor-vscode (via mcp-remote 0.1.37)", {}, False, 45, "cursor-vscode"),
         ("somebody", {}, True, 110, "progress notifications"),
@@ -47,7 +55,7 @@ async def test_the_wait_fits_the_caller(
     served: Served, name: str, capabilities: Mapping[str, Any], token: bool, seconds: float, reason: str
 ) -> None:
     """Declared tasks, then a progress token, then the table of hosts decide; the reply says which and why."""
-    operation_id = await served.bare.start("text")
+    operation_id = await served.bare.start("asks")
     caller = Modern(served.bare.http, capabilities, name)
     meta = {"progressToken": 1} if token else {}
     await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
@@ -58,7 +66,7 @@ async def test_the_wait_fits_the_caller(
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds"), [(0, 0), (3.5, 3.5), (110, 110), (1e9, 110), (-1, 0), ("NaN", 0), ("Infinity", 110)]
+    ("asked", "seconds"), [(0, 0), (3.5, 3.5), (570, 570), (1e9, 570), (-1, 0), ("NaN", 0), ("Infinity", 570)]
 )
 async def test_a_wait_is_cut_to_what_is_allowed_and_never_refused(
     served: Served, asked: float | str, seconds: float
@@ -78,7 +86,17 @@ async def test_a_known_host_gets_a_short_task_done_in_one_call(served: Served) -
     data = (await Modern(served.bare.http, {}, "claude-code").reply("start_long_task", task_type="text"))["data"]
     assert (data["status"], data["output"]) == ("completed", "xxxxx")
     assert data["waited"]["seconds"] == 2
-    assert data["next"] == "It is done, and `output` is its result; nothing more is to be done."
+    assert data["next"] == "Done. `output` is the result; no more calls."
+
+
+async def test_a_known_host_is_not_held_longer_than_it_bears(served: Served) -> None:
+    """Whatever its model asks for: 110 s, or what its row says if that is more."""
+    operation_id = await served.bare.start("asks")
+    await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
+    for name, seconds in (("claude-code", 110), ("codex-mcp-client", 280), ("somebody", 570)):
+        asked = {"operation_id": operation_id, "wait_seconds": 1000}
+        reply = (await Modern(served.bare.http, {}, name).call("get_task_result", asked))["structuredContent"]
+        assert reply["data"]["waited"]["seconds"] == seconds
 
 
 async def test_operators_may_override_the_table(tmp_path: Path) -> None:
@@ -86,7 +104,7 @@ async def test_operators_may_override_the_table(tmp_path: Path) -> None:
     server = make_server(tmp_path, host_waits="claude-code=7, my agent=9", start_grace=0.0, max_wait=8.0)
     add_task_types(server)
     async with serve(server) as bare:
-        operation_id = await bare.start("text")
+        operation_id = await bare.start("asks")
         await bare.call("get_task_result", operation_id=operation_id, wait_seconds=8)
         for name, seconds in (("claude-code", 7), ("My Agent", 8), ("goose", 8)):
             reply = await Modern(bare.http, {}, name).reply("get_task_result", operation_id=operation_id)
@@ -103,10 +121,10 @@ def test_a_row_that_is_none_is_a_clear_error(setting: str) -> None:
 
 
 def test_the_table_of_hosts_is_documented() -> None:
-    """docs/mcp-clients.md shows every host with its seconds, and no other."""
+    """docs/mcp-clients.md shows every host with its seconds in both cases, and no other."""
     rows = [line.split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
-    shown = {row[1].strip(" `"): float(row[2].strip().removesuffix(" s")) for row in rows}
-    assert shown == dict(HOSTS)
+    shown = {row[1].strip(" `"): tuple(float(cell.strip().removesuffix(" s")) for cell in row[2:4]) for row in rows}
+    assert shown == {name: tuple(row) for name, row in HOSTS.items()}
 
 
 async def test_the_end_of_a_wait_is_no_error_and_cancels_nothing(served: Served) -> None:
@@ -116,7 +134,7 @@ async def test_the_end_of_a_wait_is_no_error_and_cancels_nothing(served: Served)
     await served.bare.call("get_task_progress", operation_id=operation_id, since=2, wait_seconds=60)
     reply = await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=0.05)
     assert (reply["error_code"], reply["data"]["status"]) == ("NOT_READY", "running")
-    assert reply["details"]["next"].startswith("All is well: 43 % · page 12 of 28")
+    assert reply["details"]["next"].startswith("All is well, ")
     served.gate.open()
     reply = await served.bare.call("get_task_result", operation_id=operation_id, wait_seconds=20)
     assert reply["data"]["result"]["pages"] == 28
