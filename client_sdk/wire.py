@@ -237,7 +237,7 @@ class StreamEvent(_Model):
 
 
 class Waited(_Model):
-    """How long a request could be held for the task, and why just so long."""
+    """The seconds a request could be held for the task, and the reason."""
 
     seconds: float | None = Field(description="What was applied, null for no limit; an answer may come earlier")
     asked: float | None = Field(default=None, description="The `wait_seconds` of the request")
@@ -356,14 +356,14 @@ class Queue(_Model):
 
 
 class Stalled(_Model):
-    """Tasks whose process died and that nobody has taken over yet."""
+    """Tasks whose process died and that no other has taken over yet."""
 
     count: int = Field(description="At most 100 are counted")
     operations: list[str] | None
 
 
 class Fleet(_Model):
-    """Who works and what waits, over all processes of a store."""
+    """Workers and queue, over all processes of a store."""
 
     workers: list[WorkerSeen] | None = Field(description="null: with SQLite, processes do not announce themselves")
     queue: Queue

@@ -61,7 +61,7 @@ class LongTaskServer(MCPServer[Any]):
         lifespan: entered once, before the first task runs; as in the SDK.
         mcp: everything else goes to the SDK's `MCPServer` (`instructions`, `auth`,
             `token_verifier`, `extensions`, …). With a token verifier, tasks belong to
-            the authenticated caller and nobody else sees them.
+            the authenticated caller, and no other sees them.
 
     Raises:
         ConfigurationError: a setting has a value it cannot have.
@@ -292,7 +292,7 @@ class LongTaskServer(MCPServer[Any]):
     async def run_streamable_http_async(
         self, *, host: str | None = None, port: int | None = None, **options: Any
     ) -> None:
-        """What `server.run("streamable-http")` does: serve `http_app`, by default where the settings say."""
+        """The work of `server.run("streamable-http")`: serve `http_app`, by default where the settings say."""
         settings = self.engine.settings
         settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
         if settings != self.engine.settings:
@@ -300,7 +300,7 @@ class LongTaskServer(MCPServer[Any]):
         await super().run_streamable_http_async(host=settings.host, port=settings.port, **options)
 
     def sse_app(self, **options: Any) -> Starlette:
-        """Not served: in MCP's HTTP transport of 2024 the server would run only while somebody is connected."""
+        """Not served: in MCP's HTTP transport of 2024 the server would run only while a client is connected."""
         raise ConfigurationError("the transport 'sse' of 2024 is not served; use 'streamable-http'")
 
     def close_streams(self) -> None:
@@ -337,7 +337,7 @@ class _NoTrailingSlash:
 
 
 class _OnlyWhileOpen:
-    """Says what is missing where the application was mounted and nobody runs the server."""
+    """Answers with what is missing where the application was mounted and the server does not run."""
 
     def __init__(self, app: ASGIApp, endpoint: MCPEndpoint) -> None:
         self._app, self._endpoint = app, endpoint

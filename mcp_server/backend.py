@@ -30,7 +30,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of which work `Backend.serve` may take.
+    """The work that `Backend.serve` may take.
 
     Args:
         total: tasks this process runs at once.
@@ -55,7 +55,7 @@ class WorkerSeen:
     started_at: float
     seen_at: float
     slots: int
-    """How many tasks it runs at once."""
+    """Tasks it runs at once."""
     types: Sequence[str]
     running: Sequence[str]
     """Ids of the tasks it runs."""
@@ -63,7 +63,7 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Who works and what waits, at about one moment. It only informs: no decision is taken on it."""
+    """Workers and queue, at about one moment. It only informs: no decision is taken on it."""
 
     workers: Sequence[WorkerSeen] | None
     """None: in this kind of store processes do not say that they are there."""
@@ -75,11 +75,11 @@ class Fleet:
     oldest_waiting: float | None
     """Seconds the first in line has waited, of the priority where that is longest; None: nothing is due."""
     stalled: Sequence[str]
-    """Ids of live tasks that no process holds: theirs died, and nobody has taken them over yet. At most 100."""
+    """Ids of live tasks that no process holds: theirs died, and no other has taken them over yet. At most 100."""
 
 
 def waiting_since(task: Task) -> float:
-    """When a queued task began to wait for a process."""
+    """The time at which a queued task began to wait for a process."""
     return max(task.updated_at, task.not_before)
 
 
@@ -109,7 +109,7 @@ class Documents(Protocol):
 
 
 class Backend(Protocol):
-    """Where tasks and their logs live.
+    """The place of tasks and their logs.
 
     An async context manager: entering opens and prepares the store (or raises
     ConfigurationError), leaving stops what it runs and releases everything. Every
@@ -186,18 +186,18 @@ class Backend(Protocol):
         ...
 
     async def queue_position(self, task: Task) -> int | None:
-        """How many queued tasks will be claimed before this one, or None if it is not queued.
+        """The number of queued tasks that will be claimed before this one, or None if it is not queued.
 
         A task whose time has not come is behind all that are due, and behind those whose time comes earlier.
         """
         ...
 
     async def counts(self) -> Mapping[Status, int]:
-        """How many tasks there are in each status. Also the health probe."""
+        """The number of tasks in each status. Also the health probe."""
         ...
 
     async def fleet(self) -> Fleet:
-        """Who works and what waits. Cheap enough for a probe every second."""
+        """Workers and queue. Cheap enough for a probe every second."""
         ...
 
     async def serve(self, handle: Callable[[str], Awaitable[None]], limits: Limits) -> None:

@@ -31,7 +31,7 @@ class Question(NamedTuple):
 
 
 Request = Checkpoint | Question
-"""What has a reply: that of a checkpoint is None, once it is on disk."""
+"""The messages that have a reply: that of a checkpoint is None, once it is on disk."""
 
 
 class Channel(Protocol):

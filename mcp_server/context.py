@@ -1,4 +1,4 @@
-"""What a running task function holds: progress, stages, output, checkpoints, questions, cancellation.
+"""The running task, as its function sees it: progress, stages, output, checkpoints, questions, cancellation.
 
 `TaskContext` is for `async def`, `SyncTaskContext` for plain functions in a thread or
 a process; they have the same names. Both turn calls into events that can be stored, and
@@ -51,7 +51,7 @@ class InputDeclined(TaskError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInfo:
-    """What a function may know about the task it runs for."""
+    """The facts about a task that its function may know."""
 
     id: str
     type: str
@@ -171,7 +171,7 @@ class Stage(_Span):
 
 
 class _AboutTask:
-    """What both contexts know of their task."""
+    """The part of both contexts that describes their task."""
 
     info: TaskInfo
     summary: str | None = None
@@ -188,7 +188,7 @@ class _AboutTask:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the caller attached to the task."""
+        """The metadata that the caller attached to the task."""
         return self.info.metadata
 
     @property
@@ -375,7 +375,7 @@ def _number(value: float | None) -> float | None:
 
 
 def _answer(message: str, schema: Any, default: Any, response: Mapping[str, Any]) -> Any:
-    """What a response means to the function that asked."""
+    """The return value of `ask` for a response."""
     action, content = response.get("action"), response.get("content") or {}
     if action == "timeout":
         if default is None:

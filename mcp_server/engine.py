@@ -155,7 +155,7 @@ class Engine:
         return Log(self.backend, await self._seen_by(principal, "read", task_id))
 
     async def queue_position(self, task: Task) -> int | None:
-        """How many tasks will be claimed before this one; None unless it is queued."""
+        """The number of tasks that will be claimed before this one; None unless it is queued."""
         return await self.backend.queue_position(task) if task.status is Status.QUEUED else None
 
     async def wait(self, task: Task, seconds: float, *, any_event: bool = False) -> Task:
@@ -330,7 +330,7 @@ class Engine:
             await Attempt(after, task_type, self.backend, self.settings).run()
 
     def _interrupted_end(self, task: Task, policy: Policy) -> End | None:
-        """How a task ends whose process died, or None if it is run again."""
+        """The end of a task whose process died; None if it is run again."""
         if policy.on_interrupt == "fail":
             return Failed("INTERRUPTED", "The process that ran it died", {}, self._expires_at(task))
         times = task.interruptions + 1
@@ -385,10 +385,10 @@ class Engine:
                 deleted = await self.backend.purge(time.time())
             except Unavailable as error:
                 logger.warning("expired tasks could not be deleted: %s", error)
-            # A backlog goes in small bites, so that nobody waits behind it for long.
+            # A backlog goes in small bites, so that no other write waits behind it for long.
             await anyio.sleep(0.05 if deleted else PURGE_INTERVAL)
 
 
 def _is_forgotten(task: Task) -> bool:
-    """Whether its time after the end is over, though nobody has deleted it yet."""
+    """Whether its time after the end is over, though it was not deleted yet."""
     return task.expires_at is not None and task.expires_at <= time.time()

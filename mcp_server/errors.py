@@ -1,4 +1,4 @@
-"""What can go wrong, ordered by what the caller does next.
+"""Every error, ordered by what the caller does next.
 
     LongTaskError
     ├── TaskError                  a task function gives up: `raise TaskError("no such file", code="NO_FILE")`
@@ -206,7 +206,7 @@ class Internal(CallerError):
 
     @classmethod
     def logged(cls, logger: Logger, what: str) -> Self:
-        """What to answer instead of the exception that is being handled, which goes to the log with its traceback.
+        """The answer in place of the exception that is being handled, which goes to the log with its traceback.
 
         Args:
             what: what failed, such as "tool cancel_task"; the log line begins with it.
@@ -239,7 +239,7 @@ class ConfigurationError(LongTaskError):
 
 
 def protocol_error(error: BaseException) -> TaskError | None:
-    """What a task function says by raising the MCP SDK's `MCPError`; None for any other exception.
+    """The failure that a task function means by raising the MCP SDK's `MCPError`; None for any other exception.
 
     Recognized by its attributes, because this layer must not import the SDK.
     """

@@ -1,4 +1,4 @@
-"""What can happen to a task: one class for each kind of event, and `advance`, which applies one.
+"""The events of a task: one class for each kind of event, and `advance`, which applies one.
 
 An instance holds what the event has to say; `fold` is the rule of its kind: it writes
 what the event does to the task into `changes`, and returns the data of the event as
@@ -94,7 +94,7 @@ class Output(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What the next attempt begins with."""
+    """The state that the next attempt begins with."""
 
     state: Any
 

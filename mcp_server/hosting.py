@@ -24,9 +24,9 @@ from .settings import Settings, without_password
 __all__ = ["listening", "running", "serve", "set_up_logging"]
 
 GRACEFUL_SECONDS = 2
-"""How long requests that are being answered may go on after a signal. Streams end at once."""
+"""Seconds that requests which are being answered may go on after a signal. Streams end at once."""
 MARGIN_SECONDS = 2.0
-"""What the end of a process may take beyond the graces of its tasks."""
+"""Seconds that the end of a process may take beyond the graces of its tasks."""
 
 
 class _Server(uvicorn.Server):
@@ -106,7 +106,7 @@ async def serve(server: LongTaskServer, *, work: bool = True) -> None:
     http = _Server(server)
     with _listening_socket(settings) as listener, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
         # uvicorn handles the signals while it runs and raises them again afterwards; that second
-        # time must find somebody home (the receiver), or the tasks would not be given back.
+        # time must be received by our own receiver, or the tasks would not be given back.
         async with running(server, work=work):
             url = _url(listener)
             where = f"MCP at {url}/mcp, tasks in {without_password(settings.backend)}"

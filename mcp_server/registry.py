@@ -74,7 +74,7 @@ class Policy:
         return min(300.0, self.retry_delay * 2.0 ** min(64, max(0, failures - 1)))
 
     def expires_at(self, now: float, default: float) -> float:
-        """When a task that ends `now` is deleted; `default` is the retention of types that set none."""
+        """The time at which a task that ends `now` is deleted; `default` is the retention of types that set none."""
         return now + (default if self.retention is None else self.retention)
 
     def public(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def _setting(default: Any, doc: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a server behaves. Durations are seconds, sizes are bytes."""
+    """The settings of a server. Durations are seconds, sizes are bytes."""
 
     backend: str = _setting("sqlite:///longtasks.db", "Where tasks are kept: `sqlite:///PATH` or `redis://…`")
     host: str = _setting("127.0.0.1", "Address to listen on")

@@ -61,7 +61,7 @@ CLAIMABLE: Mapping[Status | None, Claimable] = {
 
 
 class Kind(StrEnum):
-    """What one event records."""
+    """The kind of one event."""
 
     QUEUED = "queued"
     STARTED = "started"

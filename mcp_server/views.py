@@ -58,7 +58,7 @@ def snapshot(task: Task, *, queue_position: int | None = None, now: float | None
 
 
 def frames(task: Task, events: Sequence[Event]) -> list[Frame]:
-    """What a stream sends for these events of the task."""
+    """The frames a stream sends for these events of the task."""
     return [frame for event in events for frame in _frames(task, event)]
 
 

@@ -81,4 +81,4 @@ class Principal:
 
 
 ANONYMOUS = Principal("")
-"""Every sender where nobody has to authenticate: over stdio, in memory, and over HTTP without authentication."""
+"""Every sender where no authentication is asked for: over stdio, in memory, and over HTTP without authentication."""

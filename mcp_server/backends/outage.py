@@ -25,7 +25,7 @@ class Outage:
             self._logger.warning("%s: %s", self._what, error)
 
     def ended(self) -> None:
-        """What could not be done was done."""
+        """It is over: the store answered."""
         if self._since:
             self._logger.warning("%s for %.1f s; now it goes on", self._what, time.monotonic() - self._since)
             self._since = 0.0

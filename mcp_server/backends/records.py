@@ -24,13 +24,13 @@ SNAPSHOT = tuple(f.name for f in fields(Task) if f.name not in FIXED + APART)
 
 
 def fixed(task: Task) -> bytes:
-    """What was settled when the task was created."""
+    """The part that was settled when the task was created."""
     values = task.__dict__
     return to_json({name: values[name] for name in FIXED})
 
 
 def changing(task: Task) -> bytes:
-    """What a commit changes, without `state` and `output`."""
+    """The part that a commit changes, without `state` and `output`."""
     values = task.__dict__
     return to_json({name: values[name] for name in SNAPSHOT})
 

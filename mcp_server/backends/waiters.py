@@ -1,7 +1,7 @@
 """The waiters for the next events of tasks, in this process.
 
-A backend notes the newest event number of a task; whoever waits for a number above the
-one it has is woken. A number is looked up once and kept up to date from then on, for as
+A backend notes the newest event number of a task; waiters for a number above the
+one they have are woken. A number is looked up once and kept up to date from then on, for as
 long as the task is watched and a while longer, since a reader comes back after every
 event. An unwatched task costs nothing, an idle watcher one `Event`.
 

@@ -28,7 +28,7 @@ from .app_loader import load_server, run_async
 __all__ = ["fleet_commands", "work"]
 
 DRAIN_GRACE = 30.0
-"""Seconds running tasks get to finish when a worker is told to stop: nobody waits for its port."""
+"""Seconds running tasks get to finish when a worker is told to stop: no successor waits for its port."""
 
 fleet_commands = typer.Typer()
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)

@@ -206,7 +206,7 @@ def _run(body: Callable[[], Awaitable[None]], server: str) -> None:
 
 @contextmanager
 def _going_on(task_id: str) -> Iterator[None]:
-    """Whoever presses Ctrl-C in the block has left the task, not ended it."""
+    """Ctrl-C in the block leaves the task and does not end it."""
     try:
         yield
     except anyio.get_cancelled_exc_class():

@@ -1,4 +1,4 @@
-"""Who is let in at `/mcp`: the SDK's checks of addresses, web pages and callers, as our settings want them."""
+"""Host, Origin and token checks, from our settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOPBACK_HOSTS = ("127.0.0.1:*", "localhost:*", "[::1]:*", "127.0.0.1", "localho
 
 
 def hosts_and_origins(settings: Settings) -> TransportSecuritySettings:
-    """Which Host and Origin headers are let in (a page on the web must not reach a server on loopback)."""
+    """The Host and Origin headers that are let in (a page on the web must not reach a server on loopback)."""
     if settings.allowed_hosts is not None:
         hosts: tuple[str, ...] = tuple(words(settings.allowed_hosts))
     elif settings.host in LOOPBACK:

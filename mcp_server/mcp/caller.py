@@ -1,4 +1,4 @@
-"""Who sent a request, whose tasks they see and what may be done with them: the facts every answer is fitted to.
+"""The sender of one request: principal, client name, protocol, capabilities.
 
 Read from one request each time, since in the modern protocol every request stands for
 itself. Capabilities of the wrong shape count as none.
@@ -78,7 +78,7 @@ class Caller:
 
 
 def principal_of(user: object) -> Principal:
-    """The principal behind an HTTP request's `scope["user"]`; anonymous when nobody had to authenticate."""
+    """The principal behind an HTTP request's `scope["user"]`; anonymous where no authentication is asked for."""
     if not isinstance(user, AuthenticatedUser):
         return ANONYMOUS
     client, issuer, subject = principal_components(user.access_token)

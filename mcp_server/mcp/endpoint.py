@@ -144,7 +144,7 @@ class MCPEndpoint:
 
 
 async def _while_connected(handle: Callable[[], Awaitable[None]], receive: Receive) -> None:
-    """Handle a request whose body was read already, until it is answered or nobody is there to be answered."""
+    """Handle a request whose body was read already, until it is answered or the client hangs up."""
     async with anyio.create_task_group() as connected:
 
         async def watch() -> None:

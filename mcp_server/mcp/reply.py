@@ -176,7 +176,7 @@ def waited(caller: Caller, hold: Hold | None) -> wire.Waited | None:
 
 
 def stream_url(template: str, task: Task, caller: Caller) -> str | None:
-    """Where the caller can read the task's events; None if nowhere.
+    """The address at which the caller can read the task's events; None if there is none.
 
     Args:
         template: a URL with `{operation_id}` in it. One that begins with a slash is a path of this

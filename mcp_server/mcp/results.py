@@ -98,7 +98,7 @@ def tool_result(task: Task, schema: Mapping[str, Any] | None, *, terse: bool) ->
 
 
 def task_error(task: Task) -> CallerError:
-    """What to tell a caller who asked for the result of a failed or cancelled task."""
+    """The error for a caller who asked for the result of a failed or cancelled task."""
     advice = next_step(task)
     if task.status is Status.FAILED:
         assert task.error is not None

@@ -69,7 +69,7 @@ def running_task(params: CallToolRequestParams) -> tuple[str | None, dict[str, A
 
 
 def as_response(request: Mapping[str, Any], given: Any) -> Any:
-    """What a model says as an answer, as the elicitation result that it means.
+    """The elicitation result that a model means by its answer.
 
     Models pass the bare value, the fields, or the whole result, all of which are clear enough.
     """
@@ -93,7 +93,7 @@ def _responses(params: CallToolRequestParams) -> dict[str, Any]:
 
 
 def _state(params: CallToolRequestParams) -> dict[str, Any]:
-    """What we sealed ourselves: the SDK has refused everything else before."""
+    """The state that this service sealed: the SDK has refused everything else before."""
     if params.request_state is None:
         return {}
     state = json.loads(params.request_state)

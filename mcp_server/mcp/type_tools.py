@@ -87,7 +87,7 @@ class TypeToolCalls:
         if task.input_requests and caller.modern and caller.answers_forms and hold.seconds > 0:
             return ask(task.input_requests, operation_id=task.id)
         if not self._handles:
-            # Nobody knows its id, so nobody else can answer it either.
+            # No other caller knows its id, so none can answer it either.
             await self._engine.cancel(task.id, "The caller cannot be asked", principal=caller.principal)
             raise missing_capability("a way to ask the user", {"elicitation": {}})
         return success(task_type.name, await self._replies.started(task, caller, hold), terse=not caller.is_bare)

@@ -85,7 +85,7 @@ Purpose = Literal["start", "follow"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """How many seconds a request is held at most, and why so many."""
+    """The seconds a request is held at most, and the reason."""
 
     seconds: float
     reason: str
@@ -157,7 +157,7 @@ class Waiter:
         return self._cut(row.with_token if caller.has_token else row.plain)
 
     def decide(self, caller: Caller, asked: float | None, purpose: Purpose) -> Hold:
-        """How long this request is held, and why."""
+        """The hold for this request."""
         row = self._row(caller)
         if asked is not None:
             # No longer than its host bears, whatever the model asks for.

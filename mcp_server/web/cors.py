@@ -1,4 +1,4 @@
-"""Which web pages a browser lets read from this server."""
+"""Permission for web pages of other origins to read from this server."""
 
 from __future__ import annotations
 

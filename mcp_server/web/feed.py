@@ -1,7 +1,7 @@
 """One log, many readers: events of a watched task are read once for all of them, and encoded once for each format.
 
 There is no pump and no queue. A reader that is up to date finds the others waiting
-and waits with them; if nobody does, it waits on the log itself and reads for all.
+and waits with them; the first one waits on the log itself and reads for all.
 A reader that is behind reads its own pages until it has caught up. So a slow reader
 costs a cursor, and a fast task never waits for anyone.
 """
@@ -49,7 +49,7 @@ class Segment:
         self._encoded: dict[Callable[[Segment], bytes], bytes] = {}
 
     def encoded(self, encode: Callable[[Segment], bytes]) -> bytes:
-        """What `encode`, a function at the top of its module, makes of the segment."""
+        """The bytes that `encode`, a function at the top of its module, makes of the segment."""
         if (data := self._encoded.get(encode)) is None:
             data = self._encoded[encode] = encode(self)
         return data
@@ -115,7 +115,7 @@ class _Feed:
         except BaseException:
             del self._others[turn]
             if turn.is_set():
-                # Cancelled just when it was its turn: somebody else has to wait on the log.
+                # Cancelled just when it was its turn: another reader has to wait on the log.
                 self._pass_on()
             raise
         del self._others[turn]

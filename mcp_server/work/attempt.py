@@ -227,7 +227,7 @@ class Attempt:
             return self._failed(told_by(only(raised), self.max_bytes) or self._incident())
 
     async def _call(self) -> tuple[Any, str | None]:
-        """What the function returns, JSON-clean, and its summary."""
+        """The result of the function, JSON-clean, and its summary."""
         task = self.task
         arguments = self.type.bind(task.arguments)
         info = TaskInfo(

@@ -1,4 +1,4 @@
-"""What is said between the server and the process of a task, as values of JSON."""
+"""The messages between the server and the process of a task, as values of JSON."""
 
 from __future__ import annotations
 

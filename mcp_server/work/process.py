@@ -33,7 +33,7 @@ __all__ = ["run_in_process"]
 
 MIB = 1024 * 1024
 EXIT_SECONDS = 1.0
-"""How long a process may take to exit once its function has ended."""
+"""Seconds a process may take to exit once its function has ended."""
 
 
 async def run_in_process(
@@ -103,7 +103,7 @@ async def _reply(process: Process, channel: Channel, message: Mapping[str, Any],
 
 
 class _Lines:
-    """What the process says, line by line."""
+    """The lines that the process writes."""
 
     def __init__(self, process: Process, most: int) -> None:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What an exception out of a task function says to callers, in a form that can be stored."""
+"""Exceptions out of a task function, as failures that callers see and a log can hold."""
 
 from __future__ import annotations
 

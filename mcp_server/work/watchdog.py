@@ -1,4 +1,4 @@
-"""Names whoever blocks the event loop.
+"""Log lines that name the code that blocks the event loop.
 
 An `async def` task that computes without awaiting holds up every other task and every
 reader. A thread of its own notices when the loop stops turning and logs where it stands.

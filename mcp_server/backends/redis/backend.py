@@ -46,7 +46,7 @@ PAGE_BYTES = 1024 * 1024
 PROBE = 16
 """Events read before their size is known."""
 TTL_MARGIN = 3600
-"""Seconds keys outlive a task's `expires_at`, so that `purge` finds them; if nobody purges they go by themselves."""
+"""Seconds keys outlive a task's `expires_at`, so that `purge` finds them; without a purge they go by themselves."""
 PURGE = 200
 PATIENCE = 10.0
 """Seconds a process that starts waits for Redis, which may be starting as well."""

@@ -4,7 +4,7 @@ Everything that means "not now" (no connection, no answer, full, loading, read-o
 not allowed) leaves this module as `Unavailable`; as `Outdated` if for this program it
 will stay so. Any other refusal is a mistake of ours and stays what it is. Commands that
 may be repeated are repeated for a moment, so that a connection that went stale in the
-pool is nobody's concern.
+pool does not matter to callers.
 
 Knows nothing of tasks.
 """

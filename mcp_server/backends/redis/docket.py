@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 RETRY = 0.5
 """Seconds until Docket tries Redis again."""
 POLL = timedelta(milliseconds=500)
-"""How often Docket's worker looks up from waiting for its stream, which wakes it at once."""
+"""Time between two looks of Docket's worker up from its stream, which wakes it at once."""
 STOPPING = 5.0
 """Seconds Docket's worker gets to say goodbye to Redis."""
 
@@ -77,7 +77,7 @@ class Carrying:
         return self._docket is not None
 
     def set_slots(self, slots: int) -> None:
-        """How many deliveries may be carried at once from now on."""
+        """Set the number of deliveries that may be carried at once from now on."""
         self._slots = slots
         if self._worker is not None:
             self._worker.concurrency = slots
@@ -110,7 +110,7 @@ class Carrying:
             await self._carry(task_id, execution.key)
 
         url, user = split_credentials(self._url)
-        # Nobody asks Docket how a delivery ended, so it keeps nothing of it.
+        # The end of a delivery is never asked for, so Docket keeps nothing of it.
         no_results = timedelta(0)
         async with Docket(
             name=self._docket_name, url=url, credential_provider=user, execution_ttl=no_results

@@ -1,4 +1,4 @@
-"""Who is alive, what each runs, and what waits: the fleet as Redis sees it.
+"""The fleet as Redis sees it: the workers that are alive, their tasks, and the queue.
 
 Workers report every few seconds; one that stopped reporting is left out and forgotten.
 """

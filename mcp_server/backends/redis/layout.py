@@ -24,7 +24,7 @@ def read_record(parts: Sequence[bytes | None]) -> Task | None:
 
 
 def order_of(task: Task) -> str:
-    """What tasks are ordered by, as text: highest priority, then oldest, then id."""
+    """The text that tasks are ordered by: highest priority, then oldest, then id."""
     return f"{9 - task.priority}{int(task.created_at * 1_000_000):016d}:{task.id}"
 
 

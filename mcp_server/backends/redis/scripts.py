@@ -39,7 +39,7 @@ UPGRADE = Script.load("upgrade")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the scripts know of a task's record: where it is listed and when it is due."""
+    """The scripts' knowledge of a task's record: its place in the lists, and the time it is due."""
 
     id: str
     order: str
@@ -154,7 +154,7 @@ class Scripts:
 
         Args:
             token: a prefix for the claims' tokens that was never used before.
-            carrier: who will run them, or "-": whoever is handed the task.
+            carrier: the worker that will run them, or "-": the one that is handed the task.
             handed: earlier claims that were handed over; those not begun yet take a slot.
 
         Raises:
@@ -178,7 +178,7 @@ class Scripts:
         return Admitted(claims=claims, next_due=int(pause) / 1000)
 
     async def begin(self, task_id: str, token: str, carrier: str, lease: float) -> bool:
-        """Take up a task that was handed over; False if it is somebody else's by now."""
+        """Take up a task that was handed over; False if another worker has it by now."""
         return bool(await self._run(BEGIN, task_id, token, carrier, int(lease * 1000)))
 
     async def release(self, task_id: str, token: str, pause: float) -> None:

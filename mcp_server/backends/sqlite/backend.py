@@ -2,7 +2,7 @@
 
 It also joins the two kinds of wake-up: a commit of this process notes its task at once;
 what other processes commit is found by looking at the file's time of writing, often but
-only while somebody waits or serves, and then asking SQLite whether it was somebody else.
+only while there are waiters or claims, and then asking SQLite whether it was another process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LOOK_INTERVAL = 0.04
 SETTLED = 0.1
 """Seconds after which a file's time of writing is surely another one for the next write."""
 PURGE_TASKS, PURGE_EVENTS = 500, 20_000
-"""What one `purge` deletes at most, so that the writer is soon free for others."""
+"""The most that one `purge` deletes, so that the writer is soon free for others."""
 
 
 class SQLiteBackend:

@@ -1,6 +1,6 @@
 """Claims due tasks: a claim is a row in `leases`.
 
-Whoever finds a row expired may take the task; the old handler's next commit then meets a
+A process that finds a row expired may take the task; the old handler's next commit then meets a
 `Conflict`, and its call is cancelled as soon as the renewal finds the row to be of another holder.
 """
 

@@ -137,7 +137,7 @@ class Database:
             )
 
     def written_at(self) -> float:
-        """When anybody last wrote to the file, in seconds since the epoch as the disk counts them.
+        """The time of the last write to the file, in seconds since the epoch as the disk counts them.
 
         Costs a glance at the file's entry and not at its content: the only method that
         may be called on the event loop.

@@ -1,4 +1,4 @@
-"""What one request does inside a write transaction: create, commit, claim, release, purge.
+"""The requests inside a write transaction: create, commit, claim, release, purge.
 
 Values are encoded before they get here (the `New` and `Change` of a request), so that the
 transaction is short and a value that cannot be encoded fails its own caller only.
@@ -138,7 +138,7 @@ class Claimed:
     claims: Sequence[tuple[int, str]]
     """Row and id of each task that was leased."""
     next_due: float | None
-    """When a delayed task comes due or another process's lease ends, in seconds since the epoch."""
+    """The time at which a delayed task comes due or another process's lease ends, in seconds since the epoch."""
 
 
 def claim(connection: sqlite3.Connection, *, holder: str, lease: float, limits: Limits, free: int) -> Claimed:

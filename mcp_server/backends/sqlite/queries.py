@@ -1,4 +1,4 @@
-"""What a read does on its connection. Each but `fleet` is one statement, so it sees one moment."""
+"""The reads, each on its connection. Each but `fleet` is one statement, so it sees one moment."""
 
 from __future__ import annotations
 

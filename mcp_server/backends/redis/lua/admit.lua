@@ -1,6 +1,6 @@
 -- needs: store queue
 -- Claim the next due tasks for a process, in order and within the limits of the fleet.
--- ARGV: program, lease (ms), token prefix, carrier ('-': whoever is handed the task), slots,
+-- ARGV: program, lease (ms), token prefix, carrier ('-': the worker that is handed the task), slots,
 -- running per owner (-1: any number), number of types, types (name and limit each, -1: any number),
 -- tasks this process handed over before (id and token each): those not begun yet take a slot.
 -- Returns the milliseconds until something may be due, then order and token of each claim.

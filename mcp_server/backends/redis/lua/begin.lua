@@ -1,5 +1,5 @@
 -- needs: store queue
--- Take up a task that was handed over under `token`: 1, or 0 if somebody did or it was given back.
+-- Take up a task that was handed over under `token`: 1, or 0 if that was done already or it was given back.
 -- ARGV: program, id, token, carrier, lease (ms)
 local id, token, carrier, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 

@@ -1,5 +1,5 @@
 -- needs: store queue
--- Replace a task's record and append events if nobody else did meanwhile: 1, or 0 if somebody did.
+-- Replace a task's record and append events unless its version has changed: 1, or 0 if it has.
 -- ARGV: program, id, version before, version after, digest of the events, status, claimable, not_before (ms),
 -- first event to keep (0: drop none), seconds to keep the task (0: it is live), expires_at (s),
 -- fields of the record (their number, then name and value each), events (number and bytes each)

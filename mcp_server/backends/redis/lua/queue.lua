@@ -86,7 +86,7 @@ local function give_back(id, pause, now)
     end
 end
 
--- After a silence of the whole fleet (Redis was away, or full) nobody can tell who died
+-- After a silence of the whole fleet (Redis was away, or full) it is unknown who died
 -- in it: holders get half a lease to come back before anything is taken from them.
 local function pulse(now, lease)
     local last = tonumber(redis.call('HGET', root, 'pulse') or now)

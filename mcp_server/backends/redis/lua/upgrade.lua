@@ -1,7 +1,7 @@
 -- needs: store
 -- Bring a store of an older format to this one: records of live tasks get their `claimable`.
 -- ARGV: program, status and claimable of each status there is
--- One step for all live tasks, about a second for 200 000: whoever comes in between finds the one format or the other.
+-- One step for all live tasks, about a second for 200 000: other programs find the one format or the other.
 if tonumber(redis.call('HGET', root, 'format')) >= program then
     return 0
 end
