@@ -41,6 +41,7 @@ from .registry import Policy, Registry
 from .settings import Settings
 from .task import Event, Status, Task
 from .work.attempt import Attempt
+from .work.forking import Children
 from .work.watchdog import watch_loop
 
 __all__ = ["Engine"]
@@ -58,6 +59,7 @@ class Engine:
         self.registry, self.backend = registry, backend
         self.settings = settings or Settings()
         self._queued_seen = (0.0, 0)
+        self._children = Children()
 
     def use(self, settings: Settings, backend: Backend) -> None:
         """Run on another backend, with other settings, from the next `run` on."""
@@ -72,7 +74,7 @@ class Engine:
         Raises:
             ConfigurationError: the backend cannot be opened.
         """
-        async with self.backend, background_tasks() as background:
+        async with self.backend, self._children, background_tasks() as background:
             background.start_soon(self._purge)
             if work:
                 limits = Limits(
@@ -327,7 +329,7 @@ class Engine:
         except Conflict:
             return  # it moved on meanwhile; if it is still due it will be claimed again
         if not after.is_over:
-            await Attempt(after, task_type, self.backend, self.settings).run()
+            await Attempt(after, task_type, self.backend, self.settings, self._children).run()
 
     def _interrupted_end(self, task: Task, policy: Policy) -> End | None:
         """The end of a task whose process died; None if it is run again."""

@@ -43,6 +43,8 @@ class Policy:
         on_interrupt: whether a task whose process died is run again ("retry") or fails with `INTERRUPTED` ("fail").
         max_attempts: number of deaths of its process after which a task fails with `MAX_ATTEMPTS`.
         concurrency: tasks of the type that run at once, over all processes. None: any number.
+        memory: bytes by which the process of a `process=True` function may grow before its task fails
+            with `OUT_OF_MEMORY`. None: no limit.
         retention: seconds a task is kept after its end. None: the server's setting.
         mode: whether a client that speaks the tasks extension gets a task ("optional", and "required" for
             clients that do not is an error) or always the result ("never").
@@ -54,6 +56,7 @@ class Policy:
     on_interrupt: Literal["retry", "fail"] = "retry"
     max_attempts: int = 3
     concurrency: int | None = None
+    memory: int | None = None
     retention: float | None = None
     mode: TaskMode = "optional"
 
@@ -61,7 +64,7 @@ class Policy:
         for name, minimum in (("retries", 0), ("retry_delay", 0), ("max_attempts", 1)):
             if not getattr(self, name) >= minimum:
                 raise ValueError(f"{name} must be {minimum} or more, got {getattr(self, name)}")
-        for name in ("timeout", "concurrency", "retention"):
+        for name in ("timeout", "concurrency", "memory", "retention"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0 or None, got {value}")
@@ -90,6 +93,7 @@ class PolicyOptions(TypedDict, total=False):
     on_interrupt: Literal["retry", "fail"]
     max_attempts: int
     concurrency: int | None
+    memory: int | None
     retention: float | None
     mode: TaskMode
 
@@ -153,6 +157,8 @@ class TaskType:
         is_async = inspect.iscoroutinefunction(function)
         if process and is_async:
             raise TypeError(f"{function.__name__}: process=True takes a plain function, not `async def`")
+        if policy.get("memory") is not None and not process:
+            raise TypeError(f"{function.__name__}: memory= limits a process, so it takes process=True")
         name = name or function.__name__
         hints = _hints(function)
         context_parameter = _context_parameter(function, hints, is_async)

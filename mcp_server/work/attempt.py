@@ -30,6 +30,7 @@ from ..jsonable import bounded_text, to_jsonable
 from ..registry import TaskType
 from ..settings import Settings
 from ..task import Status, Task
+from .forking import Children
 from .outbox import Outbox
 from .process import run_in_process
 from .raised import only, told_by
@@ -48,10 +49,12 @@ Stop = Literal["cancelled", "timeout", "lost", "shutdown"]
 class Attempt:
     """Runs `task`, which its engine has just started. Implements `channel.Channel`."""
 
-    def __init__(self, task: Task, task_type: TaskType, backend: Backend, settings: Settings) -> None:
+    def __init__(
+        self, task: Task, task_type: TaskType, backend: Backend, settings: Settings, children: Children
+    ) -> None:
         self.type, self.number = task_type, task.attempt
         self.max_bytes = settings.max_event_bytes
-        self._backend, self._settings = backend, settings
+        self._backend, self._settings, self._children = backend, settings, children
         self._outbox = Outbox(
             task, backend, max_events=settings.max_events, expires_at=self._expires_at, changed=self._look
         )
@@ -239,7 +242,7 @@ class Attempt:
             state=task.state,
         )
         if self.type.runner == "process":
-            return await run_in_process(self.type, task.arguments, info, self, self._stopping)
+            return await run_in_process(self._children, self.type, task.arguments, info, self, self._stopping)
         context: TaskContext | SyncTaskContext
         if self.type.runner == "async":
             context = TaskContext(self, info)

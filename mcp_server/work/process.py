@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 import anyio
-from anyio.abc import Process, TaskGroup
+from anyio.abc import TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ..channel import Channel
@@ -26,6 +26,7 @@ from ..context import TaskCancelled, TaskInfo
 from ..errors import TaskError
 from ..jsonable import to_json_bytes
 from ..registry import TaskType
+from .forking import Child, Children
 from .pipe import from_json
 from .raised import as_dict
 
@@ -37,26 +38,35 @@ EXIT_SECONDS = 1.0
 
 
 async def run_in_process(
-    task_type: TaskType, arguments: Mapping[str, Any], info: TaskInfo, channel: Channel, stopping: anyio.Event
+    children: Children,
+    task_type: TaskType,
+    arguments: Mapping[str, Any],
+    info: TaskInfo,
+    channel: Channel,
+    stopping: anyio.Event,
 ) -> tuple[Any, str | None]:
-    """Run in a fresh interpreter (`process_child.py`); the function's result and its summary.
+    """Run in a process of its own (`process_child.py`); the function's result and its summary.
 
     The function is found again by module and name, so it must be at the top level of a module.
     """
-    order = {
+    function = {
         "path": sys.path,
         "argv": sys.argv,
         "module": task_type.function.__module__,
         "file": inspect.getsourcefile(task_type.function),
         "function": task_type.function.__qualname__,
         "type": task_type.name,
+    }
+    order = {
+        "function": function,
         "arguments": arguments,
+        "environ": dict(os.environ),
+        "cwd": os.getcwd(),
+        "memory": task_type.policy.memory,
         "max_bytes": channel.max_bytes,
         "info": asdict(info),
     }
-    # A session of its own: what a terminal or a service manager signals reaches the server only.
-    command = [sys.executable, "-m", "mcp_server.work.process_child"]
-    process = await anyio.open_process(command, stderr=None, start_new_session=True)
+    process = await children.start(function)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_pass_on_stop, process, stopping)
@@ -76,7 +86,7 @@ async def run_in_process(
     return _result(end, process.returncode)
 
 
-async def _converse(process: Process, lines: _Lines, channel: Channel, tasks: TaskGroup) -> dict[str, Any] | None:
+async def _converse(process: Child, lines: _Lines, channel: Channel, tasks: TaskGroup) -> dict[str, Any] | None:
     """Pass on what the process says until it says how it ended; None when it just went away."""
     while (line := await lines.next()) is not None:
         message = json.loads(line)
@@ -93,7 +103,7 @@ async def _converse(process: Process, lines: _Lines, channel: Channel, tasks: Ta
     return None
 
 
-async def _reply(process: Process, channel: Channel, message: Mapping[str, Any], size: int) -> None:
+async def _reply(process: Child, channel: Channel, message: Mapping[str, Any], size: int) -> None:
     with suppress(TaskCancelled):
         try:
             reply = {"reply": await channel.request(from_json(message), size)}
@@ -105,7 +115,7 @@ async def _reply(process: Process, channel: Channel, message: Mapping[str, Any],
 class _Lines:
     """The lines that the process writes."""
 
-    def __init__(self, process: Process, most: int) -> None:
+    def __init__(self, process: Child, most: int) -> None:
         assert process.stdout is not None
         self._process, self._stream, self._most = process, BufferedByteReceiveStream(process.stdout), most
         self._reading: anyio.CancelScope | None = None
@@ -131,7 +141,7 @@ class _Lines:
                 reading.cancel()
 
 
-async def _send(process: Process, message: Mapping[str, Any]) -> None:
+async def _send(process: Child, message: Mapping[str, Any]) -> None:
     assert process.stdin is not None
     try:
         await process.stdin.send(to_json_bytes(message) + b"\n")
@@ -139,18 +149,22 @@ async def _send(process: Process, message: Mapping[str, Any]) -> None:
         return  # it is gone; reading says how
 
 
-async def _pass_on_stop(process: Process, stopping: anyio.Event) -> None:
+async def _pass_on_stop(process: Child, stopping: anyio.Event) -> None:
     await stopping.wait()
     await _send(process, {"stop": True})
 
 
-def _kill(process: Process) -> None:
+def _kill(process: Child) -> None:
     """End the process and all that it started."""
     if sys.platform == "win32":
-        process.kill()
+        os.kill(process.pid, signal.SIGTERM)
     else:
-        with suppress(ProcessLookupError):
+        try:
             os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            # A fork that has not opened its session yet, or a process that is gone.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
 
 def _result(end: Mapping[str, Any] | None, returncode: int | None) -> tuple[Any, str | None]:

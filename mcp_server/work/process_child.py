@@ -7,6 +7,7 @@ standard input ends, the server is gone and so is this process.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -94,25 +95,38 @@ def _end_all() -> None:
 
 
 def main() -> None:
-    # A service manager signals every process of the service; whether a task stops is the server's to say.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    if sys.platform != "win32":
-        # What the function forks is ended by signals as usual.
-        os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
+    """Run one function in this interpreter, which was started for it."""
+    prepare_signals()
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
     # Neither the function nor a program it starts reads what is said to us, or writes between our lines.
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
+    run(source, target)
+
+
+def prepare_signals() -> None:
+    # A service manager signals every process of the service; whether a task stops is the server's to say.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+
+
+def run(source: BinaryIO, target: BinaryIO) -> None:
+    """Run the function that the first line of `source` orders, and exit."""
+    if sys.platform != "win32":
+        # What the function forks is ended by signals as usual.
+        os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     order = json.loads(source.readline())
     pipe = _Pipe(source, target, order["max_bytes"])
+    limit = _Memory(order["memory"])
     try:
-        pipe.say(**_run(order, pipe))
+        pipe.say(**_called(order, pipe, limit))
     except TaskCancelled:
         pipe.say(do="stopped")
     except BaseException as error:
-        if (told := told_by(error, order["max_bytes"])) is not None:
+        limit.lift()
+        raised = limit.exceeded() if limit.bytes is not None and isinstance(error, MemoryError) else error
+        if (told := told_by(raised, order["max_bytes"])) is not None:
             pipe.say(do="fail", **as_dict(told))
         else:
             pipe.say(do="crash", traceback=traceback.format_exc()[-MAX_TRACEBACK_CHARS:])
@@ -121,26 +135,87 @@ def main() -> None:
     os._exit(0)
 
 
-def _run(order: Mapping[str, Any], pipe: _Pipe) -> dict[str, Any]:
-    sys.path[:], sys.argv[:] = order["path"], order["argv"]
-    function: Any = _module(order["module"], order["file"])
-    for name in order["function"].split("."):
-        if name == "<locals>":
-            raise TaskError(
-                f"{order['function']} cannot run in a process: define it at the top level of its module", retry=False
-            )
-        function = getattr(function, name)
-    task_type = TaskType.from_function(function, name=order["type"], process=True)
+def _called(order: Mapping[str, Any], pipe: _Pipe, limit: _Memory) -> dict[str, Any]:
+    os.environ.clear()
+    os.environ.update(order["environ"])
+    os.chdir(order["cwd"])
+    task_type = load(**order["function"])
     context = SyncTaskContext(pipe, TaskInfo(**order["info"]))
     arguments = task_type.bind(order["arguments"])
     if task_type.context_parameter is not None:
         arguments[task_type.context_parameter] = context
-    limit = order["max_bytes"]
-    value = to_jsonable(function(**arguments), "result", limit)
-    summary = None if context.summary is None else bounded_text(context.summary, "summary", limit)
+    limit.apply()
+    value = to_jsonable(task_type.function(**arguments), "result", pipe.max_bytes)
+    limit.lift()
+    summary = None if context.summary is None else bounded_text(context.summary, "summary", pipe.max_bytes)
     return {"do": "return", "value": value, "summary": summary}
 
 
+class _Memory:
+    """The limit on the address space of this process; on Windows there is none.
+
+    Args:
+        bytes: how far it may grow beyond what it is when the function begins; None: no limit.
+    """
+
+    def __init__(self, bytes: int | None) -> None:
+        self.bytes = bytes
+
+    def apply(self) -> None:
+        if self.bytes is not None and sys.platform != "win32":
+            self._set(_address_space() + self.bytes)
+
+    def lift(self) -> None:
+        """Make room for what has still to be said."""
+        if self.bytes is not None and sys.platform != "win32":
+            self._set(None)
+
+    def exceeded(self) -> TaskError:
+        return TaskError(
+            f"It needed more memory than the {self.bytes} bytes it may use",
+            code="OUT_OF_MEMORY",
+            details={"memory": self.bytes},
+            retry=False,
+        )
+
+    @staticmethod
+    def _set(soft: int | None) -> None:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        if soft is None or (hard != resource.RLIM_INFINITY and soft > hard):
+            soft = hard
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space in use; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as found:
+            return int(found.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def load(*, path: list[str], argv: list[str], module: str, file: str | None, function: str, type: str) -> TaskType:
+    """The task type of a function that is found again by its module and name; kept, so that a fork has it at once."""
+    sys.path[:], sys.argv[:] = path, argv
+    return _load(module, file, function, type)
+
+
+@functools.cache
+def _load(module: str, file: str | None, function: str, type: str) -> TaskType:
+    found: Any = _module(module, file)
+    for name in function.split("."):
+        if name == "<locals>":
+            raise TaskError(
+                f"{function} cannot run in a process: define it at the top level of its module", retry=False
+            )
+        found = getattr(found, name)
+    return TaskType.from_function(found, name=type, process=True)
+
+
+@functools.cache
 def _module(name: str, file: str | None) -> Any:
     if name != "__main__" or file is None:
         return importlib.import_module(name)

@@ -148,6 +148,26 @@ async def latency(folder: Path) -> Iterable[Figure]:
     return [at_most(5, "start answered to first event readable, p50", cuts[49], "ms")]
 
 
+async def short(folder: Path) -> Iterable[Figure]:
+    """From sending a start to reading the terminal event on the task's stream, of functions that do nothing."""
+    figures = []
+    async with ours(folder) as (port, _process), connect(port) as connection:
+        for task_type, most in (("noop", 4), ("noop_process", 60)):
+            waits = []
+            for _ in range(101):
+                began = time.perf_counter()
+                task = await data(connection, "start_long_task", task_type=task_type)
+                async with connect(port) as stream:
+                    async for chunk in stream.stream(get(task["stream_url"])):
+                        if b"event: done\n" in chunk:
+                            break
+                waits.append(1000 * (time.perf_counter() - began))
+            first, cuts = waits[0], quantiles(waits[1:], n=100)
+            print(f"{task_type}: first {first:.1f} ms, then p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms")
+            figures.append(at_most(most, f"start to terminal event of {task_type}, p50", cuts[49], "ms"))
+    return figures
+
+
 async def events(folder: Path) -> Iterable[Figure]:
     """Progress reports of one task, appended to its log, per second of its run."""
     rates = []
@@ -292,7 +312,7 @@ def _multiply(path: Path, task_id: str, count: int) -> None:
             )
 
 
-ALL = (wire, starts, latency, events, readers, idle, replay, poll)
+ALL = (wire, starts, latency, short, events, readers, idle, replay, poll)
 
 
 async def main() -> None:

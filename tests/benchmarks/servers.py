@@ -27,6 +27,11 @@ async def noop() -> None:
     """Does nothing."""
 
 
+@server.task(process=True)
+def noop_process() -> None:
+    """Does nothing, in a process of its own."""
+
+
 @server.task
 async def burst(events: int, pause: float = 0.0, *, task: TaskContext) -> int:
     """Reports so many times, after a pause."""

@@ -11,9 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from mcp_server import SyncTaskContext, TaskError
+
+tasks_seen = 0
+"""Counted up by `counts`; a process that was clean has seen none."""
 
 
 class Confirm(BaseModel):
@@ -124,3 +128,24 @@ def meets_limits(*, task: SyncTaskContext) -> list[str]:
     except TaskError as error:
         seen.append(error.code)
     return seen
+
+
+def counts(leave: str) -> dict[str, Any]:
+    """Changes what it can of its own process, and says where it runs and what it found."""
+    global tasks_seen
+    tasks_seen += 1
+    found = {"seen": tasks_seen, "left": os.environ.get("LEFT"), "parent": os.getppid(), "random": np.random.random()}
+    os.environ["LEFT"] = leave
+    os.chdir("/")
+    return found
+
+
+def allocates(megabytes: int) -> int:
+    return len(bytearray(megabytes * 1024 * 1024))
+
+
+def allocates_in_pieces() -> int:
+    """Small objects, so that the memory is gone when the error is to be reported."""
+    kept: list[Any] = []
+    while True:
+        kept.append([len(kept)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,18 @@ import pytest
 from mcp_server import Engine
 from mcp_server.access.principal import ANONYMOUS
 from mcp_server.task import Kind, Status
+from mcp_server.work import forking
 from tests.server.engines import ended, log, make_engine, outputs, reached, run, task_type
 
-from . import process_types
+from . import process_types, threaded_types
+
+
+@pytest.fixture(autouse=True, params=["fork", "fresh interpreter"])
+def started_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything holds for both ways to start a process: that of Linux, and that of the other systems."""
+    if request.param != "fork":
+        monkeypatch.setattr(forking, "CAN_FORK", False)
+    return str(request.param)
 
 
 def process_type(engine: Engine, function: Callable[..., Any], **policy: Any) -> None:
@@ -168,3 +178,86 @@ async def test_a_process_meets_the_limits_where_it_speaks(engine: Engine) -> Non
         task = await run(engine, "meets_limits")
     assert task.error is None
     assert task.output == ["", "", "TOO_LARGE", "TOO_LARGE", "TOO_LARGE", "TOO_LARGE", "DUPLICATE_QUESTION"]
+
+
+async def test_a_task_finds_nothing_of_the_task_before_it(engine: Engine, started_by: str) -> None:
+    """Its module, environment, folder and random numbers are those of a process of its own; a fork has one parent."""
+    process_type(engine, process_types.counts)
+    async with engine.run():
+        found = [(await run(engine, "counts", {"leave": "this"})).output for _ in range(3)]
+    assert [(f["seen"], f["left"]) for f in found] == [(1, None)] * 3
+    assert len({f["random"] for f in found}) == 3
+    parents = {f["parent"] for f in found}
+    assert len(parents) == 1
+    assert (parents == {os.getpid()}) == (started_by == "fresh interpreter")
+
+
+async def test_a_function_that_needs_more_memory_than_it_may_fails(engine: Engine) -> None:
+    """With a code of its own, at once and for good; what fits is done."""
+    for function in (process_types.allocates, process_types.allocates_in_pieces):
+        process_type(engine, function, memory=256 * 1024 * 1024, retries=2)
+    async with engine.run():
+        assert (await run(engine, "allocates", {"megabytes": 100})).output == 100 * 1024 * 1024
+        for failed in (await run(engine, "allocates", {"megabytes": 300}), await run(engine, "allocates_in_pieces")):
+            assert failed.error is not None
+            assert (failed.error["error_code"], failed.error["details"]) == (
+                "OUT_OF_MEMORY",
+                {"memory": 256 * 1024 * 1024},
+            )
+            assert failed.attempt == 1
+
+
+async def test_a_module_that_starts_threads_is_not_forked(
+    engine: Engine, caplog: pytest.LogCaptureFixture, started_by: str
+) -> None:
+    """Its tasks, and all after them, run in fresh interpreters; the log says why."""
+    process_type(engine, threaded_types.parent)
+    process_type(engine, process_types.counts)
+    async with engine.run():
+        assert (await run(engine, "parent")).output == os.getpid()
+        assert (await run(engine, "counts", {"leave": "this"})).output["parent"] == os.getpid()
+    assert ("started by an import" in caplog.text) == (started_by == "fork")
+
+
+async def test_a_process_that_is_forked_for_tasks_may_be_killed(engine: Engine, started_by: str) -> None:
+    """The next task runs all the same, and the one after it in a fork again."""
+    if started_by != "fork":
+        pytest.skip("there is none")
+    process_type(engine, process_types.counts)
+    async with engine.run():
+        first = (await run(engine, "counts", {"leave": "this"})).output["parent"]
+        psutil.Process(first).kill()
+        await gone([first])
+        parents = [(await run(engine, "counts", {"leave": "this"})).output["parent"] for _ in range(2)]
+    assert parents[1] not in (first, os.getpid())
+    await gone([parents[1]])
+
+
+async def test_processes_end_with_their_server(tmp_path: Path, started_by: str) -> None:
+    """Also when it is killed: the task's process, what it started, and the process they are forked from."""
+    program = (
+        "import anyio, pathlib, sys\n"
+        "from mcp_server.work import forking\n"
+        f"forking.CAN_FORK = {started_by == 'fork'}\n"
+        "from mcp_server.access.principal import ANONYMOUS\n"
+        "from tests.server.engines import make_engine, outputs, task_type, reached\n"
+        "from tests.work import process_types\n"
+        "async def main():\n"
+        "    engine = make_engine(pathlib.Path(sys.argv[1]))\n"
+        "    task_type(engine, process=True)(process_types.never_reports)\n"
+        "    async with engine.run():\n"
+        "        task = await engine.start('never_reports', principal=ANONYMOUS)\n"
+        "        await reached(engine, task, lambda t: t.last_event_id >= 3)\n"
+        "        print(*(await outputs(engine, task))[0], flush=True)\n"
+        "        await anyio.sleep_forever()\n"
+        "anyio.run(main)\n"
+    )
+    server = await anyio.open_process([sys.executable, "-c", program, str(tmp_path)], stderr=None)
+    assert server.stdout is not None
+    with anyio.fail_after(60):
+        pids = [int(pid) for pid in (await server.stdout.receive()).split()]
+    if started_by == "fork":
+        pids.append(psutil.Process(pids[0]).ppid())
+    server.kill()
+    await server.aclose()
+    await gone(pids)
