@@ -4,6 +4,8 @@ Everything here is what `GET /progress/...`, the SSE stream and the tools' `data
 carry. Times are UTC ISO 8601 with `Z`; durations are seconds. Models ignore fields
 they do not know, so an older client reads a newer server. Fields with a default may be
 absent, which means the default: the tools leave them out for clients that name themselves.
+
+Longer than other files, because there is one place for shapes.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ __all__ = [
     "DoneData",
     "ErrorCode",
     "ErrorData",
+    "EventPage",
     "Fleet",
     "GapData",
     "Health",
@@ -231,6 +234,14 @@ class StreamEvent(_Model):
     id: int | None
     event: str
     data: dict[str, Any]
+
+
+class EventPage(_Model):
+    """`GET /tasks/{operation_id}/events`: the events after a number that were there already."""
+
+    events: list[StreamEvent]
+    last_event_id: int = Field(description="Pass it as `after` to get the next page")
+    has_more: bool
 
 
 # The tools' `data`.

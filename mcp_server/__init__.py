@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .mcp.extension import TasksExtension
     from .registry import Policy, Registry
+    from .web.tasks import Tasks
 
 __all__ = [
     "ConfigurationError",
@@ -50,6 +51,7 @@ __all__ = [
     "TaskCancelled",
     "TaskContext",
     "TaskError",
+    "Tasks",
     "TasksExtension",
     "open_backend",
 ]
@@ -59,6 +61,7 @@ _ON_DEMAND = {
     "LongTaskServer": ".app",
     "Policy": ".registry",
     "Registry": ".registry",
+    "Tasks": ".web.tasks",
     "TasksExtension": ".mcp.extension",
     "open_backend": ".backends",
 }

@@ -17,7 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.streamable_http import EventStore
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,7 +27,7 @@ from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
 from .errors import ConfigurationError, Unavailable
-from .mcp.auth import hosts_and_origins, shared_secret, token_required
+from .mcp.auth import KnownHosts, hosts_and_origins, shared_secret, token_required
 from .mcp.caller import principal_of
 from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
@@ -37,8 +37,11 @@ from .mcp.wait import Waiter
 from .registry import Registry, TaskOptions, TaskType
 from .settings import Settings
 from .web.cors import cors
+from .web.failures import error_response
 from .web.feed import Feeds
-from .web.routes import error_response, health_route, progress_routes
+from .web.rest import rest_routes
+from .web.routes import health_route, progress_routes
+from .web.tasks import Tasks
 
 __all__ = ["LongTaskServer"]
 
@@ -85,7 +88,9 @@ class LongTaskServer(MCPServer[Any]):
         self._is_running = False
         self._has_run = False
         self._endpoint: MCPEndpoint | None = None
-        self._feeds: Feeds | None = None
+        self._feeds = Feeds()
+        self.tasks = Tasks(self.engine, self._feeds, sender=_sender)
+        """The tasks, for the code of an application and its own routes."""
         mcp.setdefault("version", package_version())
         self._offers_task_tools = chosen.task_tools == "on"
         replies = TaskReplies(self.engine, Waiter(self.engine))
@@ -188,7 +193,7 @@ class LongTaskServer(MCPServer[Any]):
             self.configure(self.engine.settings)
         self._is_running = self._has_run = True
         try:
-            async with self._entered_state(), self.engine.run(work=work), self._open_http():
+            async with self._entered_state(), self.engine.run(work=work), self._feeds.run(), self._open_http():
                 yield self
         finally:
             self._is_running = False
@@ -202,10 +207,10 @@ class LongTaskServer(MCPServer[Any]):
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[None]:
         # The HTTP application may be made before or after the server began to run.
-        if self._endpoint is None or self._feeds is None or self._endpoint.is_open:
+        if self._endpoint is None or self._endpoint.is_open:
             yield
             return
-        async with self._endpoint.run(), self._feeds.run():
+        async with self._endpoint.run():
             yield
 
     @asynccontextmanager
@@ -230,7 +235,7 @@ class LongTaskServer(MCPServer[Any]):
     # HTTP.
 
     def http_app(self, *, event_store: EventStore | None = None, retry_interval: int | None = None) -> Starlette:
-        """One ASGI application: `/mcp`, `/progress/…`, `/health`, and the SDK's custom and auth routes.
+        """One ASGI application: `/mcp`, `/tasks`, `/progress/…`, `/health`, and the SDK's custom and auth routes.
 
         It runs the server in its own lifespan. Mounted into another application, whose
         framework does not run the lifespans of what it mounts, the outer one has to:
@@ -241,27 +246,28 @@ class LongTaskServer(MCPServer[Any]):
                 handshake-era revision can reconnect to an open call. Tasks need none: their log is the store.
             retry_interval: milliseconds after which such a client should reconnect.
         """
-        settings = self.engine.settings
+        settings, auth = self.engine.settings, self.settings.auth
         security = hosts_and_origins(settings)
         sdk = super().streamable_http_app(transport_security=security)
+        max_body_bytes = max(4 * 1024 * 1024, 16 * settings.max_argument_bytes)
         self._endpoint = endpoint = MCPEndpoint(
             self.session_manager.app,
             security=security,
-            max_body_bytes=max(4 * 1024 * 1024, 16 * settings.max_argument_bytes),
+            max_body_bytes=max_body_bytes,
             quick_tools=self._own_tools,
             event_store=event_store,
             retry_interval=retry_interval,
         )
-        self._feeds = Feeds(settings.heartbeat)
-        auth = self.settings.auth
         guard = [] if auth is None else [Middleware(token_required, auth)]
+        careful = [Middleware(KnownHosts, security), *guard] if security.enable_dns_rebinding_protection else guard
         return Starlette(
             routes=[
                 Route("/mcp", endpoint=endpoint, middleware=guard),
-                *progress_routes(self.engine, self._feeds, principal=_principal, middleware=guard),
+                *progress_routes(self.tasks, middleware=guard),
                 health_route(self.engine, version=package_version(), capabilities=self._capabilities, ids=auth is None),
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
+                *rest_routes(self.tasks, max_body_bytes=max_body_bytes, middleware=careful),
             ],
             middleware=[
                 Middleware(_OnlyWhileOpen, endpoint),
@@ -308,8 +314,7 @@ class LongTaskServer(MCPServer[Any]):
 
         For a host that stops: under uvicorn that is noticed within half a second without it.
         """
-        if self._feeds is not None:
-            self._feeds.close()
+        self._feeds.close()
 
     async def _capabilities(self) -> dict[str, int]:
         resources = len(await self.list_resources()) + len(await self.list_resource_templates())
@@ -320,7 +325,7 @@ class LongTaskServer(MCPServer[Any]):
         }
 
 
-def _principal(request: Request) -> Principal:
+def _sender(request: HTTPConnection) -> Principal:
     return principal_of(request.scope.get("user"))
 
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from client_sdk import wire
 
 from .backend import Fleet
+from .errors import NoResult, TaskFailed, TaskStopped
 from .task import Event, Kind, Status, Task
 
-__all__ = ["Frame", "fleet", "frames", "gap", "snapshot", "start_of"]
+__all__ = ["Frame", "fleet", "frames", "gap", "no_result", "snapshot", "start_of"]
 
 
 class Frame(NamedTuple):
@@ -78,6 +79,15 @@ def start_of(task: Task, cursor: int | None) -> tuple[list[Frame], int]:
     if task.first_event_id <= cursor + 1 and cursor <= task.last_event_id:
         return [], cursor
     return [gap(task)], max(min(cursor, end), task.first_event_id - 1)
+
+
+def no_result(task: Task, **details: Any) -> NoResult:
+    """The failure to answer with when the result of a failed or cancelled task is asked for."""
+    if task.error is None:
+        return TaskStopped("The task was cancelled", operation_id=task.id, reason=task.reason, **details)
+    failure = _failure(task.error)
+    assert failure is not None
+    return TaskFailed(failure.message, operation_id=task.id, **failure.model_dump(exclude={"message"}), **details)
 
 
 def gap(task: Task) -> Frame:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
 from mcp.server.auth.routes import build_resource_metadata_url
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import RequestStateSecurity
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import ConfigurationError
 from ..settings import Settings, words
-from .endpoint import Receive, Scope, Send
 
-__all__ = ["hosts_and_origins", "shared_secret", "token_required"]
+__all__ = ["KnownHosts", "hosts_and_origins", "shared_secret", "token_required"]
 
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LOOPBACK_HOSTS = ("127.0.0.1:*", "localhost:*", "[::1]:*", "127.0.0.1", "localhost", "[::1]")
 
@@ -35,6 +33,17 @@ def hosts_and_origins(settings: Settings) -> TransportSecuritySettings:
         allowed_hosts=list(hosts),
         allowed_origins=[*origins, *words(settings.cors_origins)],
     )
+
+
+class KnownHosts:
+    """ASGI middleware that checks Host and Origin, for routes beside `/mcp`: the SDK checks those of its own."""
+
+    def __init__(self, app: ASGIApp, security: TransportSecuritySettings) -> None:
+        self._app, self._check = app, TransportSecurityMiddleware(security)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = await self._check.validate_request(Request(scope)) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send)
 
 
 def token_required(app: ASGIApp, auth: AuthSettings) -> ASGIApp:

@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from client_sdk import wire
 
-from ..errors import PROTOCOL_ERROR, CallerError, TaskFailed, TaskStopped
+from ..errors import PROTOCOL_ERROR, CallerError
 from ..jsonable import to_json_text
 from ..task import Status, Task
+from ..views import no_result
 from .advice import next_after_error, next_step
 
 __all__ = [
@@ -99,19 +100,7 @@ def tool_result(task: Task, schema: Mapping[str, Any] | None, *, terse: bool) ->
 
 def task_error(task: Task) -> CallerError:
     """The error for a caller who asked for the result of a failed or cancelled task."""
-    advice = next_step(task)
-    if task.status is Status.FAILED:
-        assert task.error is not None
-        error = task.error
-        return TaskFailed(
-            error["message"],
-            operation_id=task.id,
-            error_code=error["error_code"],
-            details=error["details"],
-            timestamp=wire.timestamp(error["at"]),
-            next=advice,
-        )
-    return TaskStopped("The task was cancelled", operation_id=task.id, reason=task.reason, next=advice)
+    return no_result(task, next=next_step(task))
 
 
 def protocol_error(task: Task) -> MCPError | None:

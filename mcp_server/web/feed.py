@@ -154,8 +154,7 @@ class _Feed:
 class Feeds:
     """The feeds of one process, by task; each lives while it has readers."""
 
-    def __init__(self, heartbeat: float) -> None:
-        self._heartbeat = heartbeat
+    def __init__(self) -> None:
         self._feeds: dict[str, _Feed] = {}
         self._waits: set[anyio.CancelScope] = set()
         self._is_closed = False
@@ -183,10 +182,11 @@ class Feeds:
         for wait in self._waits:
             wait.cancel()
 
-    async def follow(self, log: Log, cursor: int | None) -> AsyncGenerator[Segment | None, None]:
-        """The task's events after the cursor (None: from now on), to its terminal event; None is a heartbeat.
+    async def follow(self, log: Log, cursor: int | None, *, heartbeat: float) -> AsyncGenerator[Segment | None, None]:
+        """The task's events after the cursor (None: from now on), to its terminal event.
 
-        See `views.start_of` for the frames that come before the events.
+        None comes after so many seconds of silence (`heartbeat`). See `views.start_of` for the frames that
+        come before the events.
         """
         before, cursor = start_of(log.task, cursor)
         if before:
@@ -194,7 +194,7 @@ class Feeds:
         with self._reading(log) as feed:
             while not self._is_closed:
                 segment: Segment | None = None
-                with anyio.move_on_after(self._heartbeat) as wait:
+                with anyio.move_on_after(heartbeat) as wait:
                     self._waits.add(wait)
                     try:
                         segment = await feed.after(cursor)

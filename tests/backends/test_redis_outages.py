@@ -143,9 +143,9 @@ async def test_a_reader_in_the_middle_of_a_log_gets_heartbeats_while_redis_is_aw
         task = await move(backend, await create(backend), Kind.STARTED)
         server.kill()
         # Longer than one try to read takes.
-        feeds = Feeds(heartbeat=1.5)
+        feeds = Feeds()
         with anyio.fail_after(PATIENCE):
-            async with aclosing(feeds.follow(Log(backend, task), 0)) as stream:
+            async with aclosing(feeds.follow(Log(backend, task), 0, heartbeat=1.5)) as stream:
                 assert await anext(stream) is None
                 await anyio.to_thread.run_sync(server.start)
                 while (segment := await anext(stream)) is None:
