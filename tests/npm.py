@@ -1,7 +1,7 @@
 """Packages of the npm registry, installed by name and exact version into a scratch folder, and a node that runs them.
 
-Used by the scripts that need other people's JavaScript (`conformance/run.py`,
-`clients/run.py`). Nothing is left in the tree, and nothing here knows what the
+Used by the programs that need other people's JavaScript (`conformance/run.py`,
+`clients/run.py`, `hosts/run.py`). Nothing is left in the tree, and nothing here knows what the
 packages are for.
 """
 
