@@ -146,6 +146,8 @@ class Snapshot(_Model):
     elapsed_seconds: float = Field(default=0.0, description="Since the start, up to now or to the end")
     estimated_remaining: float | None = Field(default=None, description="Seconds, from the task's own rate")
     attempt: int = Field(default=0, description="0 until it starts; grows by one for each execution")
+    interruptions: int = Field(default=0, description="Attempts whose process died")
+    interruptions_in_a_row: int = Field(default=0, description="Of these, since the last checkpoint")
     output: Any = Field(default=None, description="The result; null until completed")
     error: TaskFailure | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from .errors import TaskError
 from .events import Checkpoint, Happening, Output
 from .jsonable import bounded_text, to_jsonable_sized
-from .questions import elicitation
+from .questions import check_key, elicitation
 
 __all__ = ["Channel", "Question", "Request", "SyncChannel", "checkpoint", "output", "question"]
 
@@ -25,7 +26,7 @@ class Question(NamedTuple):
     """
 
     key: str | None
-    """None: `q1`, `q2`… in the order of asking."""
+    """None: `q1`, `q2`… in the order of asking. No key of an author's own has this form."""
     request: Mapping[str, Any]
     timeout: float | None
 
@@ -71,6 +72,11 @@ def checkpoint(state: Any, max_bytes: int) -> tuple[Checkpoint, int]:
 
 
 def question(key: str | None, message: str, schema: Any, timeout: float | None, max_bytes: int) -> tuple[Question, int]:
-    key = None if key is None else bounded_text(key, "key of the question", MAX_KEY_CHARS)
+    if key is not None:
+        key = bounded_text(key, "key of the question", MAX_KEY_CHARS)
+        try:
+            check_key(key)
+        except ValueError as error:
+            raise TaskError(str(error), code="RESERVED_KEY", retry=False) from None
     request, size = to_jsonable_sized(elicitation(message, schema), "question", max_bytes)
     return Question(key, request, timeout), size

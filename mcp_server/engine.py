@@ -1,6 +1,6 @@
 """All rules, once: who may see a task, how one starts, ends, is cancelled, answered and retried.
 
-The engine turns callers' requests into events and claims into executions. Every
+The engine turns callers' requests into events; `work/dispatch.py` runs what they start. Every
 transport is a view of it; it knows none of them, and of the backend only the seam.
 Callers are principals; a task of another owner does not exist for them. Only a `Log`, which
 `Engine.open` gives to those who may see the task, can be read.
@@ -21,7 +21,7 @@ import anyio
 from client_sdk.wire import CancelOutcome
 
 from .access.principal import Principal
-from .backend import Backend, Fleet, Limits, Page
+from .backend import Backend, Fleet, Page
 from .background import background_tasks
 from .errors import (
     Conflict,
@@ -33,15 +33,14 @@ from .errors import (
     NotRetryable,
     Unavailable,
 )
-from .events import Cancelled, CancelRequested, End, Failed, Happening, InputAnswered, Retrying, Started, advance
+from .events import Cancelled, CancelRequested, InputAnswered, advance
 from .jsonable import argument_to_jsonable, check_text
 from .log import Log
 from .questions import check_response
 from .registry import Policy, Registry
 from .settings import Settings
 from .task import Event, Status, Task
-from .work.attempt import Attempt
-from .work.forking import Children
+from .work.dispatch import Dispatcher
 from .work.watchdog import watch_loop
 
 __all__ = ["Engine"]
@@ -59,7 +58,7 @@ class Engine:
         self.registry, self.backend = registry, backend
         self.settings = settings or Settings()
         self._queued_seen = (0.0, 0)
-        self._children = Children()
+        self._dispatcher: Dispatcher | None = None
 
     def use(self, settings: Settings, backend: Backend) -> None:
         """Run on another backend, with other settings, from the next `run` on."""
@@ -74,15 +73,11 @@ class Engine:
         Raises:
             ConfigurationError: the backend cannot be opened.
         """
-        async with self.backend, self._children, background_tasks() as background:
+        async with self.backend, background_tasks() as background:
             background.start_soon(self._purge)
             if work:
-                limits = Limits(
-                    total=self.settings.concurrency,
-                    types={t.name: t.policy.concurrency for t in self.registry},
-                    per_owner=self.settings.per_owner,
-                )
-                background.start_soon(self.backend.serve, self.execute, limits)
+                self._dispatcher = Dispatcher(self.registry, self.backend, self.settings)
+                background.start_soon(self._dispatcher.serve)
                 background.start_soon(watch_loop)
             yield self
 
@@ -298,49 +293,6 @@ class Engine:
         """The number of tasks in each status, of all owners, and the fleet. Raises Unavailable."""
         return await self.backend.counts(), await self.backend.fleet()
 
-    # What the backend hands out.
-
-    async def execute(self, task_id: str) -> None:
-        """Take up a claimed task: run it, or record how it ended if it must not be run (again)."""
-        task = await self.backend.load(task_id)
-        if task is None or task.is_over or task.type not in self.registry:
-            return
-        task_type = self.registry.get(task.type)
-        now = time.time()
-        events: list[Event] = []
-        after = task
-
-        def add(happening: Happening) -> None:
-            nonlocal after
-            after, event = advance(after, happening, at=now)
-            events.append(event)
-
-        died = task.status is not Status.QUEUED
-        if task.cancel_requested:
-            add(Cancelled(task.reason, self._expires_at(task)))
-        elif died and (end := self._interrupted_end(task, task_type.policy)) is not None:
-            add(end)
-        else:
-            if died:
-                add(Retrying("interrupted", "The process that ran it died"))
-            add(Started())
-        try:
-            await self.backend.commit(task, after, events, durable=after.is_over)
-        except Conflict:
-            return  # it moved on meanwhile; if it is still due it will be claimed again
-        if not after.is_over:
-            await Attempt(after, task_type, self.backend, self.settings, self._children).run()
-
-    def _interrupted_end(self, task: Task, policy: Policy) -> End | None:
-        """The end of a task whose process died; None if it is run again."""
-        if policy.on_interrupt == "fail":
-            return Failed("INTERRUPTED", "The process that ran it died", {}, self._expires_at(task))
-        times = task.interruptions + 1
-        if times >= policy.max_attempts:
-            message = f"Its process died {times} times while it ran"
-            return Failed("MAX_ATTEMPTS", message, {"attempts": times}, self._expires_at(task))
-        return None
-
     # Within.
 
     async def _seen_by(self, principal: Principal, operation: str, task_id: str) -> Task:
@@ -360,7 +312,10 @@ class Engine:
         return task
 
     async def _create(self, fresh: Task) -> Task:
-        return await self.backend.create(fresh, [Event.first_of(fresh)])
+        task = await self.backend.create(fresh, [Event.first_of(fresh)])
+        if task is fresh and self._dispatcher is not None:
+            self._dispatcher.remember(task)
+        return task
 
     def _expires_at(self, task: Task) -> float:
         policy = self.registry.get(task.type).policy if task.type in self.registry else Policy()

@@ -99,7 +99,7 @@ class Checkpoint(NamedTuple):
     state: Any
 
     def fold(self, task: Task, changes: Changes, at: float) -> dict[str, Any]:
-        changes.update(state=self.state, has_state=True)
+        changes.update(state=self.state, has_state=True, interruptions_in_a_row=0)
         return {}
 
 
@@ -148,7 +148,11 @@ class Retrying(NamedTuple):
             changes["failures"] = task.failures + 1
         elif self.cause == "interrupted":
             # The moment at which the process died is unknown; the time since its last word is not work.
-            changes.update(interruptions=task.interruptions + 1, worked_seconds=task.worked_seconds)
+            changes.update(
+                interruptions=task.interruptions + 1,
+                interruptions_in_a_row=task.interruptions_in_a_row + 1,
+                worked_seconds=task.worked_seconds,
+            )
         delay = max(0.0, round(self.not_before - at, 3))
         return {"cause": self.cause, "message": self.message, "delay_seconds": delay}
 

@@ -6,6 +6,7 @@ response is an elicitation result. Answers of every transport are checked here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,9 +14,20 @@ from pydantic import BaseModel
 
 from .errors import InvalidArgument, cut, shown
 
-__all__ = ["ACTIONS", "check_response", "elicitation", "first_question"]
+__all__ = ["ACTIONS", "check_key", "check_response", "elicitation", "first_question", "numbered_key"]
 
 ACTIONS = ("accept", "decline", "cancel")
+
+
+def numbered_key(number: int) -> str:
+    """The key of a question that was asked without one."""
+    return f"q{number}"
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError if an author's own key has the form of `numbered_key`, so that the two never meet."""
+    if re.fullmatch(r"q\d+", key):
+        raise ValueError(f"The key {key!r} is kept for questions that are asked without a key; choose another")
 
 
 def elicitation(message: str, schema: type[BaseModel] | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from .context import SyncTaskContext, TaskContext
 from .errors import InvalidArgument, UnknownTaskType, did_you_mean, shown
-from .questions import elicitation
+from .questions import check_key, elicitation
 
 __all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskOptions", "TaskType", "explain"]
 
@@ -41,7 +41,8 @@ class Policy:
         retries: number of further runs after the function raised.
         retry_delay: seconds before the first of these; doubled for each further one, at most 300.
         on_interrupt: whether a task whose process died is run again ("retry") or fails with `INTERRUPTED` ("fail").
-        max_attempts: number of deaths of its process after which a task fails with `MAX_ATTEMPTS`.
+        max_attempts: number of deaths of its process in a row, without a new checkpoint between them,
+            after which a task fails with `MAX_ATTEMPTS`.
         concurrency: tasks of the type that run at once, over all processes. None: any number.
         memory: bytes by which the process of a `process=True` function may grow before its task fails
             with `OUT_OF_MEMORY`. None: no limit.
@@ -159,6 +160,8 @@ class TaskType:
             raise TypeError(f"{function.__name__}: process=True takes a plain function, not `async def`")
         if policy.get("memory") is not None and not process:
             raise TypeError(f"{function.__name__}: memory= limits a process, so it takes process=True")
+        for key in ask_first or {}:
+            check_key(key)
         name = name or function.__name__
         hints = _hints(function)
         context_parameter = _context_parameter(function, hints, is_async)

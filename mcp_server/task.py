@@ -160,7 +160,9 @@ class Task:
     failures: int = 0
     """Attempts that ended in an exception: what a type's `retries` counts."""
     interruptions: int = 0
-    """Attempts whose process died: what a type's `max_attempts` counts."""
+    """Attempts whose process died."""
+    interruptions_in_a_row: int = 0
+    """Those of them since the last checkpoint: what a type's `max_attempts` counts."""
     not_before: float = 0.0
     """A queued task is not claimed before this time."""
     last_event_id: int = 1

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Literal
 
 import anyio
+from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
 from ..backend import Backend
@@ -27,6 +28,7 @@ from ..context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
 from ..errors import TaskError, Unavailable, log_incident
 from ..events import Cancelled, Completed, End, Failed, Happening, InputAnswered, InputRequired, Retrying
 from ..jsonable import bounded_text, to_jsonable
+from ..questions import numbered_key
 from ..registry import TaskType
 from ..settings import Settings
 from ..task import Status, Task
@@ -62,7 +64,10 @@ class Attempt:
         self._asked = 0
         self._questions: set[str] = set()
         self._stop: Stop | None = None
-        self._stopping = anyio.Event()
+        self._stopping, self._ended = anyio.Event(), anyio.Event()
+        self._scope = anyio.CancelScope()
+        """Around the function."""
+        self._beside: TaskGroup
 
     @property
     def task(self) -> Task:
@@ -76,11 +81,15 @@ class Attempt:
         checkpoint, so that another process takes it up at once.
         """
         try:
-            async with anyio.create_task_group() as background:
-                background.start_soon(self._outbox.run)
-                background.start_soon(self._watch)
-                await self._finish(await self._outcome())
-                background.cancel_scope.cancel()
+            async with anyio.create_task_group() as self._beside:
+                self._beside.start_soon(self._outbox.run)
+                self._beside.start_soon(self._watch)
+                with self._scope:
+                    end = await self._run_function()
+                self._ended.set()
+                # Before the rest of the group is unwound: callers wait for this.
+                await self._finish(self._stopped_end() if self._scope.cancelled_caught else end)
+                self._beside.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
             self._request_stop("shutdown")
             with anyio.move_on_after(self._settings.cancel_grace, shield=True):
@@ -124,7 +133,7 @@ class Attempt:
 
     async def _ask(self, question: Question, size: int) -> Mapping[str, Any]:
         self._asked += 1
-        key = question.key or f"q{self._asked}"
+        key = question.key or numbered_key(self._asked)
         if key not in self.task.answers:
             if key in self._questions:
                 raise TaskError(f"There is already an open question with the key {key!r}", code="DUPLICATE_QUESTION")
@@ -180,39 +189,34 @@ class Attempt:
             self._stop = why
             self._stopping.set()
             self._wake_askers()
+            if why != "shutdown":  # which cancels everything here already
+                self._beside.start_soon(self._enforce)
 
     def _wake_askers(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def _enforce(self, scope: anyio.CancelScope) -> None:
+    async def _enforce(self) -> None:
         """Cooperative first; after the grace the function is no longer waited for."""
-        await self._stopping.wait()
         if self.type.runner == "async":
-            scope.cancel()
+            self._scope.cancel()
         grace = self._settings.cancel_grace
         if self.type.runner == "process":
             grace = min(grace, PROCESS_GRACE)
-        await anyio.sleep(grace)
+        with anyio.move_on_after(grace):
+            await self._ended.wait()
+            return
         logger.warning(
             "task %s (%s) did not stop within %g s of being asked to; its end is recorded without it",
             self.task.id, self.type.name, grace,
         )  # fmt: skip
-        scope.cancel()
+        self._scope.cancel()
         await self._finish(self._stopped_end())
 
     # The end.
 
-    async def _outcome(self) -> End:
-        """Run the function; the event the attempt ends with."""
-        async with anyio.create_task_group() as guard:
-            with anyio.CancelScope() as scope:
-                guard.start_soon(self._enforce, scope)
-                end = await self._run_function()
-            guard.cancel_scope.cancel()
-        return self._stopped_end() if scope.cancelled_caught else end
-
     async def _run_function(self) -> End:
+        """Run the function; the event the attempt ends with."""
         try:
             output, summary = await self._call()
             summary = None if summary is None else bounded_text(summary, "summary", self.max_bytes)

@@ -91,6 +91,16 @@ async def suicidal(*, task: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@server.task(max_attempts=2)
+async def steady(deaths: int, *, task: TaskContext) -> int:
+    """Stores a step and kills the process it runs in, so many times."""
+    done = task.state or 0
+    if done < deaths:
+        await task.checkpoint(done + 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+
+
 @server.task(process=True)
 def split_credentials(*, task: SyncTaskContext) -> int:
     """Says where it runs; the first attempt stays there for good."""

@@ -92,6 +92,22 @@ async def test_a_task_that_kills_its_process_is_given_up_after_max_attempts(serv
     assert (await caller.http.get("/health")).status_code == 200
 
 
+async def test_a_task_that_stores_checkpoints_survives_more_deaths_than_max_attempts(service: Service) -> None:
+    """Four kills with `max_attempts=2`, each after a new checkpoint: it goes on, and its snapshot counts them."""
+    caller = await service.start()
+    task_id = await caller.start("steady", {"deaths": 4})
+    for _ in range(4):
+        assert await service.process.ended() == -9
+        service.down()
+        caller = await service.start()
+    frames = await service.follow(task_id)
+    check_log(frames)
+    assert attempts(frames) == [1, 2, 3, 4, 5]
+    assert (await result(caller, task_id))["result"] == 4
+    snapshot = (await caller.http.get(f"/progress/{task_id}")).json()
+    assert (snapshot["interruptions"], snapshot["interruptions_in_a_row"]) == (4, 1)
+
+
 async def test_the_process_of_a_task_dies_with_the_server(service: Service) -> None:
     """Nobody is left behind who does the work beside the next attempt."""
     caller = await service.start()

@@ -45,6 +45,7 @@ class Recorded:
         (lambda task: task.ask("?", {"type": "object", "properties": {"a": object()}}), "NOT_JSON"),
         (lambda task: task.ask("\ud800"), "NOT_JSON"),
         (lambda task: task.ask("?", key="x" * 201), "TOO_LARGE"),
+        (lambda task: task.ask("?", key="q2"), "RESERVED_KEY"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_where_it_is_said(call: Callable[[Any], Any], code: str) -> None:

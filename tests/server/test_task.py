@@ -181,6 +181,17 @@ def test_each_cause_of_a_new_attempt_has_its_own_count(cause: str, counts: tuple
     assert (task.failures, task.interruptions) == counts
 
 
+def test_a_new_checkpoint_forgives_the_deaths_before_it() -> None:
+    """Deaths in a row are counted from the last checkpoint; an exception between them is none and forgives none."""
+    task = through(Kind.STARTED)
+    for cause in ("interrupted", "failed", "interrupted"):
+        task = step(step(task, Kind.RETRYING, cause=cause), Kind.STARTED)
+    assert (task.interruptions, task.interruptions_in_a_row) == (2, 2)
+    task = step(task, Kind.CHECKPOINT)
+    assert (task.interruptions, task.interruptions_in_a_row) == (2, 0)
+    assert step(task, Kind.RETRYING, cause="interrupted").interruptions_in_a_row == 1
+
+
 def test_a_task_waits_until_its_last_question_is_answered() -> None:
     """Questions are answered one by one; the answers stay, also for the next attempt."""
     task = step(through(Kind.STARTED), Kind.INPUT_REQUIRED, requests={"a": {}})

@@ -127,7 +127,7 @@ async def test_a_task_that_keeps_killing_its_process_ends(tmp_path: Path) -> Non
     later = make_engine(tmp_path, registry=engine.registry)
     async with later.run():
         task = await ended(later, task)
-    assert failed_with(task) == ("MAX_ATTEMPTS", "Its process died 2 times while it ran")
+    assert failed_with(task) == ("MAX_ATTEMPTS", "Its process died 2 times while it ran, with no new checkpoint")
 
 
 async def _die_running(engine: Engine, task: Task) -> None:
