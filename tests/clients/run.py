@@ -31,6 +31,7 @@ NODE_PACKAGES = {
     "@modelcontextprotocol/client": "2.4.0",
     "@modelcontextprotocol/ext-tasks": "0.2.2",
     "@modelcontextprotocol/inspector": "2.12.0",
+    "ai": "7.0.173",
 }
 PATIENCE = 300
 """Seconds a client may take for its whole story."""
@@ -78,6 +79,7 @@ def clients(scratch: Path) -> list[ForeignClient]:
         ForeignClient(name="TypeScript SDK 2.x, modern", command=[node, f"{folder}/ts2.mjs", "auto"]),
         ForeignClient(name="TypeScript SDK 2.x, legacy", command=[node, f"{folder}/ts2.mjs", "legacy"]),
         ForeignClient(name="TypeScript ext-tasks", command=[node, f"{folder}/ts2_tasks.mjs"], over=("fixture",)),
+        ForeignClient(name="AI SDK 7", command=[node, f"{folder}/ai.mjs"], over=("chat",)),
         ForeignClient(
             name="MCP Inspector, CLI", command=[sys.executable, script("inspector.py"), f"{node} {inspector} --cli"]
         ),
@@ -97,7 +99,8 @@ def target(over: str, folder: Path) -> Iterator[list[str]]:
             server = stack.enter_context(fixture_server(store))
             yield [f"{server.url}/mcp"]
             return
-        command = [*ours, "serve", "--port", "0", "--backend", store]
+        app = ["--app", "tests.clients.chat:server"] if over == "chat" else []
+        command = [*ours, "serve", "--port", "0", "--backend", store, *app]
         process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
         stack.callback(process.communicate)
         stack.callback(process.terminate)
