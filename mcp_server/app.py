@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.streamable_http import EventStore
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
@@ -22,13 +23,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ._version import package_version
-from .access.principal import Principal
+from .access.edge import Access, checked_addresses, is_loopback, missing_scope, principal_of
+from .access.principal import ADMIN, Principal
 from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
 from .errors import ConfigurationError, Unavailable
-from .mcp.auth import KnownHosts, hosts_and_origins, shared_secret, token_required
-from .mcp.caller import principal_of
+from .mcp.auth import shared_secret
 from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
 from .mcp.reply import RESULT_URI, STREAM_URL, TaskReplies, result_reader
@@ -42,11 +43,15 @@ from .web.feed import Feeds
 from .web.rest import rest_routes
 from .web.routes import health_route, progress_routes
 from .web.tasks import Tasks
+from .web.tickets import ticket_routes
 
 __all__ = ["LongTaskServer"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Lifespan = Callable[["LongTaskServer"], AbstractAsyncContextManager[Any]]
+
+UNCHECKED = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+"""The SDK's own check covers its one route only; ours stands before all of them."""
 
 NOT_RUNNING = (
     "The server is not running. An application that mounts it has to run it in its own lifespan: "
@@ -246,34 +251,34 @@ class LongTaskServer(MCPServer[Any]):
                 handshake-era revision can reconnect to an open call. Tasks need none: their log is the store.
             retry_interval: milliseconds after which such a client should reconnect.
         """
-        settings, auth = self.engine.settings, self.settings.auth
-        security = hosts_and_origins(settings)
-        sdk = super().streamable_http_app(transport_security=security)
+        settings, access = self.engine.settings, self._access()
+        sdk = super().streamable_http_app(transport_security=UNCHECKED)
         max_body_bytes = max(4 * 1024 * 1024, 16 * settings.max_argument_bytes)
         self._endpoint = endpoint = MCPEndpoint(
             self.session_manager.app,
-            security=security,
             max_body_bytes=max_body_bytes,
             quick_tools=self._own_tools,
+            refuse=self._missing_scope,
             event_store=event_store,
             retry_interval=retry_interval,
         )
-        guard = [] if auth is None else [Middleware(token_required, auth)]
-        careful = [Middleware(KnownHosts, security), *guard] if security.enable_dns_rebinding_protection else guard
         return Starlette(
             routes=[
-                Route("/mcp", endpoint=endpoint, middleware=guard),
-                *progress_routes(self.tasks, middleware=guard),
-                health_route(self.engine, version=package_version(), capabilities=self._capabilities, ids=auth is None),
+                Route("/mcp", endpoint=endpoint, middleware=access.guard),
+                *ticket_routes(self.engine, access.tickets, principal=_sender, middleware=access.guard),
+                *progress_routes(self.tasks, middleware=access.guard),
+                health_route(self.engine, version=package_version(), capabilities=self._capabilities, ids=_is_admin),
+                *access.resource_routes,
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
-                *rest_routes(self.tasks, max_body_bytes=max_body_bytes, middleware=careful),
+                *rest_routes(self.tasks, max_body_bytes=max_body_bytes, middleware=access.guard),
             ],
             middleware=[
                 Middleware(_OnlyWhileOpen, endpoint),
                 Middleware(_NoTrailingSlash),
+                checked_addresses(settings),
                 *cors(settings),
-                *sdk.user_middleware,
+                *access.middleware,
             ],
             lifespan=self.lifespan,
         )
@@ -316,6 +321,31 @@ class LongTaskServer(MCPServer[Any]):
         """
         self._feeds.close()
 
+    def check_exposure(self) -> None:
+        """Raise unless the address to listen on fits to who is let in.
+
+        Raises:
+            ConfigurationError: others than this machine could reach it, and nobody has to authenticate.
+        """
+        settings = self.engine.settings
+        if not (is_loopback(settings.host) or settings.insecure or self._access().is_required):
+            raise ConfigurationError(
+                f"not listening on {settings.host} without authentication: choose --auth keys or --auth oidc, "
+                "or say --insecure if something before this server lets in only whom it should"
+            )
+
+    def _access(self) -> Access:
+        return Access(
+            self.engine.settings,
+            lambda: self.engine.backend.documents,
+            auth=self.settings.auth,
+            token_verifier=self._token_verifier,
+        )
+
+    def _missing_scope(self, scope: Scope, body: bytes) -> ASGIApp | None:
+        error = missing_scope(principal_of(scope.get("user")), body, self.registry)
+        return None if error is None else error_response(error, "mcp")
+
     async def _capabilities(self) -> dict[str, int]:
         resources = len(await self.list_resources()) + len(await self.list_resource_templates())
         return {
@@ -327,6 +357,10 @@ class LongTaskServer(MCPServer[Any]):
 
 def _sender(request: HTTPConnection) -> Principal:
     return principal_of(request.scope.get("user"))
+
+
+def _is_admin(request: HTTPConnection) -> bool:
+    return ADMIN in _sender(request).scopes
 
 
 class _NoTrailingSlash:

@@ -57,10 +57,18 @@ class Settings:
         "Secret of 32 characters or more that several processes of one service share, so that a question asked "
         "by one may be answered to another; several, comma separated, to change it",
     )
+    auth: str | None = _setting(
+        None,
+        "Who is let in: `keys` of ours, an issuer's tokens (`oidc`), or `keys,oidc`; none: everybody, as one owner",
+    )
+    issuer: str | None = _setting(None, "URL of the issuer whose tokens are accepted, with `auth=oidc`")
+    audience: str | None = _setting(None, "What the issuer's tokens must be for: the public URL of this server")
+    insecure: bool = _setting(False, "Listen on other addresses than loopback though nobody has to authenticate")
     max_streams: int = _setting(10_000, "Open progress streams per process; one more is answered 503")
     heartbeat: float = _setting(15.0, "Seconds of silence after which a stream gets a comment")
     allowed_hosts: str | None = _setting(
-        None, "Host headers `/mcp` accepts, comma separated; default: this machine's names when on loopback, else any"
+        None,
+        "Host headers accepted, comma separated; default: this machine's names when on loopback, else any",
     )
     cors_origins: str | None = _setting(None, "Origins of web pages that may read from this server, comma separated")
 
@@ -100,8 +108,15 @@ class Settings:
             raise ConfigurationError(f"durability must be 'full' or 'normal', got {self.durability!r}")
 
 
+_BOOLEANS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+
+
 def _parse(variable: str, text: str, hint: Any) -> Any:
     wanted = next(t for t in (*get_args(hint), hint) if t is not type(None))
+    if wanted is bool:
+        if text.lower() not in _BOOLEANS:
+            raise ConfigurationError(f"{variable} must be 1 or 0, got {text!r}")
+        return _BOOLEANS[text.lower()]
     if wanted not in (int, float):
         return text
     try:

@@ -137,7 +137,7 @@ def fleet(seen: Fleet, *, ids: bool = True) -> wire.Fleet:
             started_at=wire.timestamp(worker.started_at),
             seen_at=wire.timestamp(worker.seen_at),
             slots=worker.slots,
-            task_types=list(worker.types),
+            task_types=list(worker.types) if ids else [],
             running=len(worker.running),
             operations=list(worker.running) if ids else None,
         )

@@ -44,14 +44,14 @@ ROOMS: dict[str, list[set[str]]] = {
         {"tools", "type_tools"},
         {"extension"},
     ],
-    "web": [{"cors", "failures", "feed", "ui_messages"}, {"sse"}, {"tasks"}, {"rest", "routes"}],
+    "web": [{"cors", "failures", "feed", "ui_messages"}, {"sse"}, {"tasks"}, {"rest", "routes", "tickets"}],
 }
 """The same within a package."""
 
 FENCES: dict[str, set[str]] = {
-    "mcp": {"mcp_server.mcp", "mcp_server.app", "client_sdk.mcp"},
+    "mcp": {"mcp_server.mcp", "mcp_server.app", "mcp_server.access.edge", "client_sdk.mcp"},
     "mcp_types": {"mcp_server.mcp", "mcp_server.app", "client_sdk.mcp"},
-    "starlette": {"mcp_server.web", "mcp_server.app", "mcp_server.mcp.auth"},
+    "starlette": {"mcp_server.web", "mcp_server.app", "mcp_server.access.edge"},
     "sse_starlette": {"mcp_server.web"},
     "sqlite3": {"mcp_server.backends.sqlite"},
     "redis": {"mcp_server.backends.redis"},

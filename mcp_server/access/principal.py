@@ -66,7 +66,8 @@ class Principal:
         Raises:
             InsufficientScope: its scope is missing; `details["scope"]` names it.
         """
-        if (scope := NEEDS[operation]) not in self.scopes:
+        is_beyond = self.task is not None and operation in ("list", "start")
+        if (scope := NEEDS[operation]) not in self.scopes or is_beyond:
             raise InsufficientScope(scope)
 
     def sees(self, owner: str, task_id: str) -> bool:

@@ -7,6 +7,7 @@ Errors are one line on standard error and an exit code: 1 a task or request fail
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from ..hosting import serve as serve_http
 from ..settings import Settings
 from .app_loader import load_server, run_async
 from .fleet import fleet_commands
+from .keys import key_commands
 from .tasks import commands
 
 __all__ = ["command", "main"]
@@ -29,6 +31,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(commands)
 app.add_typer(fleet_commands)
+app.add_typer(key_commands, name="keys")
 
 AppOption = Annotated[str | None, typer.Option("--app", help="The application, as module:attribute")]
 BackendOption = Annotated[str | None, typer.Option(help="sqlite:///PATH or redis://HOST:PORT/DB")]
@@ -50,9 +53,16 @@ def serve(
     app: AppOption = None,
     log_level: LogLevelOption = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Run no tasks: workers do")] = False,
+    auth: Annotated[str | None, typer.Option(help="Who is let in: keys, oidc, or keys,oidc")] = None,
+    issuer: Annotated[str | None, typer.Option(help="The issuer whose tokens are accepted, with --auth oidc")] = None,
+    audience: Annotated[str | None, typer.Option(help="What its tokens must be for: this server's public URL")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Listen on other addresses than loopback without authentication")
+    ] = None,
 ) -> None:
     """Serve MCP, progress streams and health over HTTP, and run tasks."""
-    server = load_server(app, host=host, port=port, backend=backend, log_level=log_level)
+    access = {"auth": auth, "issuer": issuer, "audience": audience, "insecure": insecure}
+    server = load_server(app, host=host, port=port, backend=backend, log_level=log_level, **access)
     run_async(lambda: serve_http(server, work=not no_worker))
 
 
@@ -67,7 +77,7 @@ def command() -> Any:
     """The command with all that belongs to it; here every flag gets its variable, so none can be forgotten."""
     group = typer.main.get_command(app)
     settings = {f.name for f in fields(Settings)}
-    for option in (option for each in group.commands.values() for option in each.params):  # type: ignore[attr-defined]
+    for option in _options(group):
         if option.param_type_name != "option":
             continue
         variable = f"LONGTASKS_{option.opts[0].removeprefix('--').replace('-', '_').upper()}"
@@ -79,6 +89,13 @@ def command() -> Any:
             # For a flag that may be repeated: one value a line, since values may hold blanks.
             option.split_envvar_value = str.splitlines
     return group
+
+
+def _options(group: Any) -> Iterator[Any]:
+    for each in group.commands.values():
+        yield from each.params
+        if hasattr(each, "commands"):
+            yield from _options(each)
 
 
 def main() -> None:

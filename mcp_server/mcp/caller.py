@@ -9,17 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import principal_components
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver.context import Context
 from mcp.shared.exceptions import MCPError
 from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from ..access.edge import principal_of
 from ..access.principal import ANONYMOUS, Principal
 
-__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "principal_of", "request_of"]
+__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "request_of"]
 
 TASKS = "io.modelcontextprotocol/tasks"
 """The identifier of the tasks extension."""
@@ -60,7 +59,10 @@ class Caller:
         extensions = (capabilities.extensions if capabilities else None) or {}
         elicitation = capabilities.elicitation if capabilities else None
         return cls(
-            principal=ANONYMOUS if request.request is None else principal_of(request.request.scope.get("user")),
+            # Over MCP an administrator is one owner among others: a model shall not act on what is not its user's.
+            principal=ANONYMOUS
+            if request.request is None
+            else principal_of(request.request.scope.get("user")).as_owner(),
             name=params.client_info.name if params else None,
             modern=modern,
             # A declaration in an `initialize` handshake is none: the extension belongs to the modern protocol.
@@ -75,15 +77,6 @@ class Caller:
     def is_bare(self) -> bool:
         """A program's own request, without a handshake and without saying who it is."""
         return self.name is None
-
-
-def principal_of(user: object) -> Principal:
-    """The principal behind an HTTP request's `scope["user"]`; anonymous where no authentication is asked for."""
-    if not isinstance(user, AuthenticatedUser):
-        return ANONYMOUS
-    client, issuer, subject = principal_components(user.access_token)
-    # With a subject, every client that person uses sees the same tasks.
-    return Principal(f"{issuer or ''}|{subject}" if subject else f"client|{client}")
 
 
 def request_of(ctx: AnyContext) -> ServerRequestContext[Any, Any]:

@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import RequestBodyLimitMiddleware
 from mcp.shared.inbound import MCP_NAME_HEADER, MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic_core import from_json, to_json
@@ -32,6 +32,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _SESSION = MCP_SESSION_ID_HEADER.encode()
 _JSON_SESSION = "json-"
@@ -44,15 +45,16 @@ class MCPEndpoint:
     Args:
         quick_tools: names of tools that answer at once, and in one piece, unless they are asked to wait or to
             report progress.
+        refuse: gives the refusal of a request by its scope and body, or None.
     """
 
     def __init__(
         self,
         server: Server[Any],
         *,
-        security: TransportSecuritySettings | None,
         max_body_bytes: int,
         quick_tools: Collection[str] = (),
+        refuse: Callable[[Scope, bytes], ASGIApp | None] = lambda scope, body: None,
         event_store: EventStore | None = None,
         retry_interval: int | None = None,
     ) -> None:
@@ -64,7 +66,6 @@ class MCPEndpoint:
                 retry_interval=retry_interval if has_streams else None,
                 stateless=stateless,
                 json_response=json,
-                security_settings=security,
                 max_request_body_size=max_body_bytes,
             )
 
@@ -72,7 +73,7 @@ class MCPEndpoint:
         self._managers: dict[tuple[bool, bool], StreamableHTTPSessionManager] = {}
         """By (stateless, json); there while it runs."""
         self._limited = RequestBodyLimitMiddleware(self._dispatch, max_body_bytes)
-        self._quick_tools = frozenset(quick_tools)
+        self._quick_tools, self._refuse = frozenset(quick_tools), refuse
         if server.get_tool_input_schema is not None:
             server.get_tool_input_schema = _AnnotatedSchemas(server.get_tool_input_schema)
 
@@ -111,6 +112,9 @@ class MCPEndpoint:
         body, replay = await _peek(receive)
         if body is None:
             return  # the client hung up in the middle of its request; the SDK would log that as a failure
+        if (refusal := self._refuse(scope, body)) is not None:
+            await refusal(scope, replay, send)
+            return
         # httptools keeps trailing blanks in header values, which the SDK compares exactly.
         scope = {**scope, "headers": [(name, value.strip()) for name, value in scope["headers"]]}
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -79,6 +79,8 @@ def error_response(
     more = dict(headers or {})
     if status in (429, 503):
         more["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
+    if isinstance(error, InsufficientScope):
+        more["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.details["scope"]}"'
     return JSONResponse(reply.model_dump(), status_code=status, headers=more)
 
 

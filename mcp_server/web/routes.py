@@ -45,12 +45,12 @@ def progress_routes(tasks: Tasks, *, middleware: Sequence[Middleware] = ()) -> l
     ]
 
 
-def health_route(engine: Engine, *, version: str, capabilities: Capabilities, ids: bool) -> Route:
+def health_route(engine: Engine, *, version: str, capabilities: Capabilities, ids: Callable[[Request], bool]) -> Route:
     """Whether the server can work, and the fleet.
 
     Args:
         capabilities: counts the tools, prompts and resources of the MCP side.
-        ids: whether anybody may read which tasks are run; probes have no credentials.
+        ids: whether the sender of a request may read which tasks are run, of which types; probes have no credentials.
     """
 
     async def health(request: Request) -> Response:
@@ -62,7 +62,7 @@ def health_route(engine: Engine, *, version: str, capabilities: Capabilities, id
         body["capabilities"] = dict(await capabilities())
         body["task_types"] = len(engine.registry)
         body["tasks"] = {status.value: counts.get(status, 0) for status in Status}
-        body["fleet"] = fleet(seen, ids=ids).model_dump(mode="json")
+        body["fleet"] = fleet(seen, ids=ids(request)).model_dump(mode="json")
         return JSONResponse(body)
 
     return Route("/health", answering(health))

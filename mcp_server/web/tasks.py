@@ -26,7 +26,7 @@ from .feed import Feeds
 from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data
 from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
 
-__all__ = ["Tasks"]
+__all__ = ["Sender", "Tasks"]
 
 Sender = Callable[[HTTPConnection], Principal]
 Body = Callable[[Log, int | None], AsyncIterator[bytes]]

@@ -57,12 +57,19 @@ def test_a_policy_is_documented(field: Any) -> None:
 
 
 def commands() -> list[tuple[str, Any]]:
-    return sorted(whole_command().commands.items())
+    """Every command by its whole name; one that only groups others is none."""
+    return sorted(
+        (f"{name} {part}", each)
+        for name, command in whole_command().commands.items()
+        for part, each in getattr(command, "commands", {"": command}).items()
+    )
 
 
 def section(command: str) -> str:
     """What the commands page says under a command's heading."""
-    found = re.search(rf"^## `longtasks {command}\b.*?(?=^## |\Z)", page("commands.md"), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^## `longtasks {command.strip()}\b.*?(?=^## |\Z)", page("commands.md"), re.MULTILINE | re.DOTALL
+    )
     assert found is not None, f"docs/commands.md has no section on {command}"
     return found[0]
 

@@ -146,7 +146,7 @@ async def test_workers_lists_the_fleet(members: Fleet, redis: RedisServer, tmp_p
     async with calling(replica.url) as caller:
         with anyio.fail_after(PATIENCE):
             task_id = await caller.start("count", {"steps": 2, "hold_at": 1})
-            (seen,) = await listed(caller, lambda workers: any(task_id in worker["operations"] for worker in workers))
+            (seen,) = await listed(caller, lambda workers: any(worker["running"] for worker in workers))
             assert (seen["pid"], seen["operations"]) == (worker.pid, [task_id])
             assert task_id in (await command(tmp_path, *workers)).out
             worker.kill()

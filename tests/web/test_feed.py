@@ -91,7 +91,7 @@ class Stalled:
     @classmethod
     async def open(cls, caller: Caller, operation_id: str) -> Stalled:
         connection = await anyio.connect_tcp(caller.http.base_url.host, caller.http.base_url.port or 0)
-        await connection.send(f"GET /progress/{operation_id}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await connection.send(f"GET /progress/{operation_id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         read = b""
         while b"id: 1\n" not in read:
             read += await connection.receive()

@@ -305,7 +305,7 @@ async def test_health_counts_what_there_is(tmp_path: Path) -> None:
         "workers": None,
         "queue": {"due": 0, "delayed": 0, "oldest_waiting_seconds": None},
         "claimed": 0,
-        "stalled": {"count": 0, "operations": []},
+        "stalled": {"count": 0, "operations": None},
     }
 
 
