@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from .channel import Channel, SyncChannel, checkpoint, output, question
 from .errors import TaskError
 from .events import Progress
-from .jsonable import bounded_text
+from .jsonable import bounded_text, to_json_bytes
 from .questions import elicitation
 
 __all__ = [
@@ -388,6 +388,6 @@ def _answer(message: str, schema: Any, default: Any, response: Mapping[str, Any]
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
         return content
     try:
-        return schema.model_validate(content)
+        return schema.model_validate_json(to_json_bytes(content))
     except ValidationError as error:
         raise TaskError(f"The answer to {message!r} does not fit: {error}", code="INVALID_INPUT", retry=False) from None

@@ -8,21 +8,22 @@ where tasks are kept nor how they are reached.
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args, get_type_hints, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
-from pydantic.errors import PydanticSchemaGenerationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
-from .context import SyncTaskContext, TaskContext
-from .errors import InvalidArgument, UnknownTaskType, did_you_mean, shown
+from .errors import InvalidArgument, TaskError, UnknownTaskType, shown
+from .jsonable import to_jsonable
 from .questions import check_key, elicitation
+from .schemas import decode_json_texts
+from .signature import Returns, arguments_model, context_parameter, explain, is_async, refused, resolved_hints
 
-__all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskOptions", "TaskType", "explain"]
+__all__ = ["Policy", "Questions", "Registry", "Runner", "TaskMode", "TaskOptions", "TaskType"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Runner = Literal["async", "thread", "process"]
@@ -121,6 +122,8 @@ class TaskType:
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None
     model: type[BaseModel]
+    returns: Returns | None = None
+    """The declared type of the result; None without one that JSON Schema can express."""
     ask_first: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Questions put to the caller before a task exists, by key, as elicitation requests."""
 
@@ -150,32 +153,34 @@ class TaskType:
             ValueError: a policy value is out of range.
         """
         if inspect.isclass(function) or not hasattr(function, "__name__"):
-            raise TypeError(f"a task type is made from a function, got {shown(function)}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
-                f"{function.__name__}: return the result instead of yielding; `task.emit` sends parts of it"
+                f"a task type is made from a function, got {shown(function)}; write a `def` that calls it, "
+                "with the parameters that callers may give"
             )
-        is_async = inspect.iscoroutinefunction(function)
-        if process and is_async:
-            raise TypeError(f"{function.__name__}: process=True takes a plain function, not `async def`")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise refused(function, "return the result instead of yielding; `task.emit` sends parts of it")
+        if process and is_async(function):
+            raise refused(function, "process=True takes a plain function, not `async def`")
         if policy.get("memory") is not None and not process:
-            raise TypeError(f"{function.__name__}: memory= limits a process, so it takes process=True")
+            raise refused(function, "memory= limits a process, so it takes process=True")
         for key in ask_first or {}:
             check_key(key)
         name = name or function.__name__
-        hints = _hints(function)
-        context_parameter = _context_parameter(function, hints, is_async)
-        model = _arguments_model(function, hints, name, context_parameter)
+        hints = resolved_hints(function)
+        context = context_parameter(function, hints)
+        model, schema = arguments_model(function, hints, name, context)
+        returns = Returns.of(hints.get("return", Any))
         return cls(
             name=name,
             description=description or inspect.getdoc(function) or f"Runs {name}.",
             function=function,
-            runner="process" if process else "async" if is_async else "thread",
+            runner="process" if process else "async" if is_async(function) else "thread",
             policy=Policy(**policy),
-            context_parameter=context_parameter,
-            input_schema=model.model_json_schema(by_alias=True),
-            output_schema=_output_schema(hints.get("return", Any)),
+            context_parameter=context,
+            input_schema=schema,
+            output_schema=None if returns is None else returns.schema,
             model=model,
+            returns=returns,
             ask_first={key: elicitation(*question) for key, question in (ask_first or {}).items()},
         )
 
@@ -183,19 +188,53 @@ class TaskType:
         return parameter in self.model.model_fields
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of a call, validated and converted.
+        """The keyword arguments of a call, validated and converted as JSON.
+
+        A JSON text is read as the object or list it holds where the schema admits no string.
 
         Raises:
             InvalidArgument: `details["errors"]` lists path, message, expected and got.
         """
         try:
-            bound = self.model.model_validate(dict(arguments))
+            return self._validated(arguments)
         except ValidationError as error:
-            errors = [explain(e, self.model.model_fields) for e in error.errors(include_url=False)]
-            first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            raise InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors) from None
+            wrong = {e["loc"][0] for e in error.errors(include_url=False) if e["loc"]}
+            given = {name: value for name, value in arguments.items() if name in wrong}
+            decoded = decode_json_texts(self.input_schema, given)
+            if decoded == given:
+                raise self._refusal(error) from None
+        try:
+            return self._validated({**arguments, **decoded})
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def _validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            try:
+                # NaN is kept for the model to refuse.
+                written = to_json(dict(arguments), inf_nan_mode="constants")
+            except (PydanticSerializationError, ValueError):
+                written = to_json(to_jsonable(dict(arguments), "arguments", sys.maxsize))
+        except TaskError as error:
+            raise InvalidArgument(error.message) from None
+        bound = self.model.model_validate_json(written)
         return {name: getattr(bound, name) for name in self.model.model_fields}
+
+    def _refusal(self, error: ValidationError) -> InvalidArgument:
+        errors = [explain(e, self.input_schema.get("properties", {})) for e in error.errors(include_url=False)]
+        first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        return InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors)
+
+    def to_json(self, result: Any, max_bytes: int) -> Any:
+        """What the function returned as plain JSON, which fits `output_schema`.
+
+        Raises:
+            TaskError: `INVALID_RESULT` when the value does not fit its declared type, `NOT_JSON`, `TOO_LARGE`.
+        """
+        if self.returns is None:
+            return to_jsonable(result, "result", max_bytes)
+        return self.returns.to_json(result, max_bytes)
 
 
 class Registry:
@@ -248,86 +287,3 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._types)
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise TypeError(
-            f"{function.__name__}: the annotation {error.name!r} cannot be resolved; "
-            "define it at the top level of its module"
-        ) from None
-
-
-def _context_parameter(function: Callable[..., Any], hints: Mapping[str, Any], is_async: bool) -> str | None:
-    wanted, other = (TaskContext, SyncTaskContext) if is_async else (SyncTaskContext, TaskContext)
-    found = [name for name, hint in hints.items() if hint in (wanted, other) and name != "return"]
-    if len(found) > 1:
-        raise TypeError(f"{function.__name__} has {len(found)} context parameters ({', '.join(found)}); one is enough")
-    if found and hints[found[0]] is other:
-        kind = "an async def" if is_async else "a plain def"
-        raise TypeError(
-            f"{function.__name__}: {kind} function takes a {wanted.__name__}, not a {other.__name__} "
-            f"(parameter {found[0]!r})"
-        )
-    return found[0] if found else None
-
-
-_RESERVED = {name for name in dir(BaseModel) if name.startswith("model_")}
-
-
-def _arguments_model(
-    function: Callable[..., Any], hints: Mapping[str, Any], name: str, context_parameter: str | None
-) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name == context_parameter:
-            continue
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(f"{function.__name__}: the parameter {parameter.name!r} must be passable by name")
-        if parameter.name.startswith("_") or parameter.name in _RESERVED:
-            raise TypeError(f"{function.__name__}: a parameter cannot be named {parameter.name!r}")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    try:
-        with warnings.catch_warnings():
-            # A parameter may have the name of a method of BaseModel, such as `json` or `schema`.
-            warnings.filterwarnings("ignore", "Field name .* shadows", UserWarning)
-            return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
-    except (PydanticUserError, PydanticSchemaGenerationError, NameError) as error:
-        raise TypeError(f"{function.__name__}: its parameters cannot be described as JSON Schema: {error}") from None
-
-
-def _output_schema(annotation: Any) -> dict[str, Any] | None:
-    """The schema of the declared return type; None without one that JSON Schema can express."""
-    if annotation in (Any, None, type(None)):
-        return None
-    try:
-        return TypeAdapter(annotation).json_schema(mode="serialization")
-    except (PydanticUserError, PydanticSchemaGenerationError):
-        return None
-
-
-def explain(error: ErrorDetails, known: Iterable[str] = ()) -> dict[str, Any]:
-    """One validation error as `details["errors"]` lists it: path, message, expected, got.
-
-    Args:
-        known: the names of the arguments.
-    """
-    known = list(known)
-    context = error.get("ctx") or {}
-    expected = ", ".join(f"{k} {v}" for k, v in context.items() if k not in ("error", "class_name"))
-    if error["type"] == "missing":
-        expected = "a value"
-    is_unknown = error["type"] == "extra_forbidden" and len(error["loc"]) == 1
-    message = error["msg"]
-    if is_unknown:
-        message = f"There is no such argument{did_you_mean(str(error['loc'][0]), known)}"
-        expected = f"one of: {', '.join(known)}" if known else "no arguments"
-    return {
-        "path": ".".join(str(part) for part in error["loc"]),
-        "message": message,
-        "expected": expected or error["type"].removesuffix("_type").removesuffix("_parsing").replace("_", " "),
-        "got": "nothing" if error["type"] == "missing" else shown(error["input"]),
-    }

@@ -26,6 +26,8 @@ LAYERS: list[set[str]] = [
     {"questions", "settings", "backend", "jsonable"},
     {"channel", "access"},
     {"context"},
+    {"schemas"},
+    {"signature"},
     {"registry", "backends", "views", "log"},
     {"work"},
     {"engine"},

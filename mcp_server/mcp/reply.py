@@ -23,7 +23,7 @@ from client_sdk import wire
 from ..engine import Engine
 from ..errors import CallerError, Internal, InvalidArgument, NotFound, cut, did_you_mean, shown
 from ..jsonable import to_json_text
-from ..registry import explain
+from ..signature import explain
 from ..task import Status, Task
 from ..views import snapshot
 from .advice import next_page, next_since, next_step

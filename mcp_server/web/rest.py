@@ -21,7 +21,7 @@ from starlette.routing import Route
 from client_sdk import wire
 
 from ..errors import InvalidArgument, cut
-from ..registry import explain
+from ..signature import explain
 from .failures import HTTP_STATUS, BodyTooLarge, Endpoint, NotJSON, answering, error_response
 from .tasks import Tasks
 

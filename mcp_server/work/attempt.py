@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from ..channel import Question, Request
 from ..context import SyncTaskContext, TaskCancelled, TaskContext, TaskInfo
 from ..errors import TaskError, Unavailable, log_incident
 from ..events import Cancelled, Completed, End, Failed, Happening, InputAnswered, InputRequired, Retrying
-from ..jsonable import bounded_text, to_jsonable
+from ..jsonable import bounded_text
 from ..questions import numbered_key
 from ..registry import TaskType
 from ..settings import Settings
@@ -36,7 +36,7 @@ from .forking import Children
 from .outbox import Outbox
 from .process import run_in_process
 from .raised import only, told_by
-from .runners import run_async, run_in_thread
+from .runners import call_plain, run_async, run_in_thread
 
 __all__ = ["Attempt"]
 
@@ -255,11 +255,11 @@ class Attempt:
         if self.type.context_parameter is not None:
             arguments[self.type.context_parameter] = context
         if isinstance(context, TaskContext):
-            output = to_jsonable(await run_async(self.type.function, arguments), "result", self.max_bytes)
+            output = self.type.to_json(await run_async(self.type.function, arguments), self.max_bytes)
             context.check_awaited()
         else:
-            # Cleaned in the thread as well, since a large value takes long to be written as JSON.
-            function = partial(_cleaned, self.type.function, self.max_bytes)
+            # Written in the thread as well, since a large value takes long to be written as JSON.
+            function = partial(_written, self.type, self.max_bytes)
             output = await run_in_thread(function, arguments, name=f"task {self.type.name} {task.id}")
         return output, context.summary
 
@@ -309,5 +309,5 @@ class _FromThread:
         return anyio.from_thread.run(self._attempt.request, request, size, token=self._token)
 
 
-def _cleaned(function: Callable[..., Any], limit: int, /, **arguments: Any) -> Any:
-    return to_jsonable(function(**arguments), "result", limit)
+def _written(task_type: TaskType, limit: int, /, **arguments: Any) -> Any:
+    return task_type.to_json(call_plain(task_type.function, arguments), limit)

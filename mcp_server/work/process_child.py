@@ -26,10 +26,11 @@ from ..channel import Request
 from ..context import SyncTaskContext, TaskCancelled, TaskInfo
 from ..errors import TaskError
 from ..events import Happening
-from ..jsonable import bounded_text, to_jsonable
+from ..jsonable import bounded_text
 from ..registry import TaskType
 from .pipe import as_json
 from .raised import as_dict, told_by
+from .runners import call_plain
 
 __all__ = ["main"]
 
@@ -145,7 +146,7 @@ def _called(order: Mapping[str, Any], pipe: _Pipe, limit: _Memory) -> dict[str, 
     if task_type.context_parameter is not None:
         arguments[task_type.context_parameter] = context
     limit.apply()
-    value = to_jsonable(task_type.function(**arguments), "result", pipe.max_bytes)
+    value = task_type.to_json(call_plain(task_type.function, arguments), pipe.max_bytes)
     limit.lift()
     summary = None if context.summary is None else bounded_text(context.summary, "summary", pipe.max_bytes)
     return {"do": "return", "value": value, "summary": summary}

@@ -8,6 +8,7 @@ behind, and its next call on the context raises.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -16,17 +17,29 @@ from typing import Any
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["run_async", "run_in_thread"]
+__all__ = ["call_plain", "run_async", "run_in_thread"]
 
 
-async def run_async(function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]) -> Any:
+def call_plain(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a plain function from a thread without an event loop, and await a coroutine that it returns."""
+    returned = function(**arguments)
+    return anyio.run(_awaited, returned) if inspect.isawaitable(returned) else returned
+
+
+async def _awaited(returned: Awaitable[Any]) -> Any:
+    return await returned
+
+
+async def run_async(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Run in an asyncio task of its own, so that a function that cancels "the current task" ends only itself."""
     result: list[Any] = []
     failure: list[BaseException] = []
 
     async def body() -> None:
         try:
-            result.append(await function(**arguments))
+            returned = function(**arguments)
+            # A plain decorator around an `async def` returns its coroutine, or what came of it.
+            result.append(await returned if inspect.isawaitable(returned) else returned)
         except BaseException as error:  # SystemExit too: asyncio would end the event loop with it
             failure.append(error)
 

@@ -6,17 +6,19 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import itertools
 import math
 import pathlib
 import uuid
-from collections import OrderedDict, namedtuple
-from typing import Any
+from collections import OrderedDict, deque, namedtuple
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer
 
 from mcp_server.errors import TaskError
 from mcp_server.jsonable import to_json_text, to_jsonable, unicode_text
@@ -37,6 +39,23 @@ class Page(BaseModel):
 
 class Colour(enum.Enum):
     RED = "red"
+
+
+class Slotted:
+    __slots__ = ("_hidden", "x")
+
+    def __init__(self, x: int) -> None:
+        self.x, self._hidden = x, object()
+
+
+class Timed(BaseModel, ser_json_timedelta="float"):
+    after: dt.timedelta
+    raw: bytes
+
+
+@dataclasses.dataclass
+class Loud:
+    n: Annotated[int, PlainSerializer(lambda n: f"{n}!", when_used="json")]
 
 
 Pair = namedtuple("Pair", "a b")
@@ -76,6 +95,18 @@ Pair = namedtuple("Pair", "a b")
         (np.array([[1.0, np.nan], [np.inf, 2.0]]), [[1.0, None], [None, 2.0]]),
         ({"a": {np.int64(1)}}, {"a": [1]}),
         (np.datetime64("2026-01-02"), "2026-01-02"),
+        ("a\ud800b", "a\ufffdb"),
+        ({"\ud800": "\ud83d" + "\ude00"}, {"\ufffd": "\U0001f600"}),
+        (range(3), [0, 1, 2]),
+        ({"a": 1}.keys(), ["a"]),
+        ({"a": 1}.items(), [["a", 1]]),
+        (deque([1, math.nan]), [1, None]),
+        ([(n for n in range(3)), math.nan], [[0, 1, 2], None]),
+        (ValueError("no"), {"type": "ValueError", "message": "no"}),
+        (SimpleNamespace(a=1, b=b"a"), {"a": 1, "b": "YQ=="}),
+        (Slotted(1), {"x": 1}),
+        (Timed(after=dt.timedelta(seconds=3), raw=b"\xfb"), {"after": 3.0, "raw": "+w=="}),
+        ([Loud(3)], [{"n": "3!"}]),
         ("text\u2028with ü and \x00", "text\u2028with ü and \x00"),
     ],
     ids=lambda value: type(value).__name__,  # the same in every process, unlike an address
@@ -108,14 +139,38 @@ def _nested(depth: int) -> list[Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {"f": print}, _circle(), _nested(100_000), "\ud800", {"\ud800": 1}, [1, {2: object()}]],
-    ids=["object", "function", "circle", "depth", "surrogate", "surrogate key", "inner object"],
+    [object(), {"f": print}, _circle(), _nested(100_000), int, {1: "a", "1": "b"}, [1, {2: object()}]],
+    ids=["object", "function", "circle", "depth", "class", "same keys", "inner object"],
 )
 def test_what_has_no_json_form_is_refused_with_its_name(value: Any) -> None:
     """The author learns which of their values it was; the failure is final, since a retry would return the same."""
     with pytest.raises(TaskError, match="The output event cannot be written as JSON") as refused:
         to_jsonable(value, "output event", MANY)
     assert (refused.value.code, refused.value.retry) == ("NOT_JSON", False)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"pages": [1, 2, 3, SimpleNamespace(image=object())]}, "result.pages[3].image is a <class 'object'>"),
+        ([{1: print}], "result[0].1 is a <class 'builtin_function_or_method'>"),
+        ({"a": {1: "x", "1": "y"}}, "two keys|result.a has two keys that are '1' in JSON"),
+        ({"a": [{(1, 2): 3, 4: math.nan}, {dt.date: 1}]}, "a key of result.a[1] is a <class 'type'>"),
+    ],
+    ids=["object", "function", "same keys", "odd key"],
+)
+def test_the_place_of_a_value_without_a_form_is_named(value: Any, place: str) -> None:
+    """An author finds the one value among thousands."""
+    with pytest.raises(TaskError) as refused:
+        to_jsonable(value, "result", MANY)
+    assert any(part in refused.value.message for part in place.split("|"))
+
+
+def test_an_endless_iterable_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`itertools.count()` is an error, not a full memory."""
+    monkeypatch.setattr("mcp_server.jsonable.MAX_ITEMS", 1000)
+    with pytest.raises(TaskError, match="more than 1000 items"):
+        to_jsonable({"n": itertools.count()}, "result", MANY)
 
 
 def test_the_limit_is_on_the_json_and_says_both_sizes() -> None:
@@ -142,7 +197,9 @@ def test_plain_data_stays_what_it_is(value: Any) -> None:
     to_json_text(once)
 
 
-@pytest.mark.parametrize(("given", "kept"), [("ok", "ok"), ("a\ud800b", "a?b"), (ValueError("no"), "no"), (7, "7")])
+@pytest.mark.parametrize(
+    ("given", "kept"), [("ok", "ok"), ("a\ud800b", "a\ufffdb"), (ValueError("no"), "no"), (7, "7")]
+)
 def test_a_message_can_be_anything_that_has_a_text(given: object, kept: str) -> None:
     """Authors hand in exceptions and file names; what UTF-8 cannot hold is replaced."""
     assert unicode_text(given) == kept

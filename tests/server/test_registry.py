@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
+import functools
 import math
+import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -126,6 +130,125 @@ def test_a_number_is_finite(value: float) -> None:
         TaskType.from_function(half).bind({"x": value})
 
 
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Strict(BaseModel, strict=True):
+    day: dt.date
+    ratio: float = 1.0
+    colours: set[Colour] = set()
+    pair: tuple[int, str] = (0, "")
+    id: uuid.UUID | None = None
+
+
+def test_arguments_are_validated_as_the_json_they_are() -> None:
+    """A strict model refuses a text for a date in Python, and takes it from JSON, which has no dates."""
+
+    def book(stay: Strict) -> None: ...
+
+    given = {"day": "2026-01-02", "ratio": 1, "colours": ["red"], "pair": [1, "a"], "id": str(uuid.UUID(int=1))}
+    bound = TaskType.from_function(book).bind({"stay": given})
+    assert bound["stay"] == Strict(
+        day=dt.date(2026, 1, 2), ratio=1.0, colours={Colour.RED}, pair=(1, "a"), id=uuid.UUID(int=1)
+    )
+    assert TaskType.from_function(book).bind({"stay": {"day": dt.date(2026, 1, 2)}})["stay"].day.year == 2026
+
+
+class Node(BaseModel):
+    name: str
+    children: list[Node] = []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "bound"),
+    [
+        (Options, '{"language": "de"}', Options(language="de")),
+        (Options | None, '{"language": "de"}', Options(language="de")),
+        (list[int], "[1, 2]", [1, 2]),
+        (dict[str, Any], ' {"a": [1]}', {"a": [1]}),
+        (dict[str, list[int]], {"a": "[1]"}, {"a": [1]}),
+        (list[Options], ['{"language": "de"}'], [Options(language="de")]),
+        (list[dict[str, list[int]]], '["{\\"a\\": \\"[1]\\"}"]', [{"a": [1]}]),
+        (Node, {"name": "[1]", "children": '[{"name": "{}"}]'}, Node(name="[1]", children=[Node(name="{}")])),
+        (tuple[int, list[int]], [1, "[2]"], (1, [2])),
+        (str, "[1]", "[1]"),
+        (str | list[int], "[1]", "[1]"),
+        (Any, "[1]", "[1]"),
+        (dict[str, str], {"a": "[1]"}, {"a": "[1]"}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_json_text_is_read_where_no_text_is_admitted(annotation: Any, given: Any, bound: Any) -> None:
+    """Models and hosts pass nested arguments as text; a parameter that may be a text keeps it."""
+
+    def run(x: Any) -> None: ...
+
+    run.__annotations__["x"] = annotation
+    assert TaskType.from_function(run).bind({"x": given}) == {"x": bound}
+
+
+@pytest.mark.parametrize("given", ["[1", "{nope}", "5", "", "[[]]"])
+def test_text_that_is_no_such_json_is_refused_as_before(given: str) -> None:
+    """The error speaks of the argument, not of its decoding."""
+
+    def run(x: list[int]) -> None: ...
+
+    with pytest.raises(InvalidArgument, match="Invalid arguments for run: x"):
+        TaskType.from_function(run).bind({"x": given})
+
+
+def test_an_argument_with_an_alias_is_named_by_it() -> None:
+    """In the schema, in hints and in errors; the function gets its own name for it."""
+
+    def send(sender: Annotated[str, Field(alias="from")], to: int = 1) -> None: ...
+
+    made = TaskType.from_function(send)
+    assert made.bind({"from": "a"}) == {"sender": "a", "to": 1}
+    with pytest.raises(InvalidArgument) as refused:
+        made.bind({"sender": "a"})
+    assert [(e["path"], e["expected"]) for e in refused.value.details["errors"]] == [
+        ("from", "a value"),
+        ("sender", "one of: from, to"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("sise", "size"), ("Path", "path"), ("pathname", "path"), ("zzz", None)],
+)
+def test_a_misspelt_argument_is_answered_with_the_nearest_name(given: str, meant: str | None) -> None:
+    """The caller mends a slip without reading the schema again."""
+    with pytest.raises(InvalidArgument) as refused:
+        TaskType.from_function(ingest).bind({"path": "a", given: "b"})
+    hint = "" if meant is None else f"; did you mean `{meant}`?"
+    assert refused.value.details["errors"][0]["message"] == f"There is no such argument{hint}"
+
+
+def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_a_plain_decorator_leaves_an_async_function_async() -> None:
+    """`functools.wraps` is enough to see what is behind it."""
+    made = TaskType.from_function(_logged(ingest))
+    assert (made.runner, made.context_parameter) == ("async", "task")
+
+
+def test_the_context_may_be_annotated_or_optional() -> None:
+    """A function that is also called without a task says `TaskContext | None`."""
+
+    async def one(*, task: TaskContext | None = None) -> None: ...
+
+    async def two(*, task: Annotated[TaskContext, "the running task"]) -> None: ...
+
+    assert [TaskType.from_function(f).context_parameter for f in (one, two)] == ["task", "task"]
+
+
 def _unresolvable(x: Nowhere) -> None: ...  # type: ignore[name-defined] # noqa: F821
 
 
@@ -151,6 +274,9 @@ class _Strange: ...
 
 
 def _strange(x: _Strange) -> None: ...
+
+
+def _calls_back(on_page: Callable[[int], None]) -> None: ...
 
 
 def _hidden(_x: int) -> None: ...
@@ -186,6 +312,7 @@ class _Callable:
         (_starred, "'paths' must be passable by name"),
         (_keywords, "'options' must be passable by name"),
         (_positional, "'path' must be passable by name"),
+        (_calls_back, "the parameter 'on_page' cannot be described as JSON Schema"),
         (_strange, "cannot be described as JSON Schema"),
         (_hidden, "cannot be named '_x'"),
         (_taken, "cannot be named 'model_dump'"),
@@ -193,8 +320,11 @@ class _Callable:
 )
 def test_a_function_that_cannot_be_offered_is_refused_at_once(function: Callable[..., Any], complaint: str) -> None:
     """When it is registered, not when the first caller comes; the message says which part."""
-    with pytest.raises(TypeError, match=complaint):
+    with pytest.raises(TypeError, match=complaint) as refused:
         TaskType.from_function(function)
+    if not isinstance(function, partial | _Callable | type):
+        code = function.__code__
+        assert str(refused.value).endswith(f"({code.co_filename}, line {code.co_firstlineno})")
 
 
 def test_a_process_runs_plain_functions() -> None:
@@ -224,6 +354,8 @@ def test_names_are_unique_and_the_unknown_one_is_answered_with_the_known() -> No
         registry.add(TaskType.from_function(plain))
     with pytest.raises(UnknownTaskType, match="known are: plain") as refused:
         registry.get("y" * 1_000_000)
+    with pytest.raises(UnknownTaskType, match="'Plian'; known are: plain; did you mean `plain`"):
+        registry.get("Plian")
     assert refused.value.details == {"known": ["plain"]}
     assert len(refused.value.message) < 200
     assert "plain" in registry

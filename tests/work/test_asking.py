@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from tests.server.engines import ended, kinds, log, make_engine, reached, run, t
 class Confirm(BaseModel):
     sure: bool
     why: str = ""
+
+
+class Departure(BaseModel, strict=True):
+    day: dt.date
+    price: float
 
 
 class Even(BaseModel):
@@ -60,6 +66,20 @@ async def test_a_task_parks_until_it_is_answered(engine: Engine) -> None:
         assert (answered.status, answered.input_requests, known) == (Status.RUNNING, {}, ["q1"])
         assert (await ended(engine, task)).output == "True old"
         assert (await kinds(engine, task))[2:-1] == [Kind.INPUT_REQUIRED, Kind.INPUT_ANSWERED]
+
+
+async def test_a_strict_question_takes_its_answer_as_the_json_it_is(engine: Engine) -> None:
+    """JSON has no dates, so the text of one is the right answer also where Python's validation would refuse it."""
+
+    @task_type(engine)
+    async def work(*, task: TaskContext) -> list[Any]:
+        answer = await task.ask("When?", Departure)
+        return [answer.day.year, answer.price]
+
+    async with engine.run():
+        task = await reached(engine, await engine.start("work", principal=ANONYMOUS), waits)
+        await engine.answer(task.id, {"q1": accept(day="2026-01-02", price=3)}, principal=ANONYMOUS)
+        assert (await ended(engine, task)).output == [2026, 3.0]
 
 
 async def test_a_thread_asks_the_same_way(engine: Engine) -> None:
