@@ -18,37 +18,38 @@ Nothing here imports the server.
     _events    one class per kind of event
 """
 
-import importlib
 import warnings
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ._client import LongTaskClient
-from ._events import (
-    DoneEvent,
-    ErrorEvent,
-    Event,
-    GapEvent,
-    InputRequiredEvent,
-    OtherEvent,
-    OutputEvent,
-    ProgressEvent,
-    StatusEvent,
-)
-from ._handle import EventStream, TaskHandle, show
-from .errors import (
-    JournalUnreadable,
-    LimitExceeded,
-    LongTaskClientError,
-    NotFound,
-    NotReady,
-    Refused,
-    StreamLost,
-    TaskCancelled,
-    TaskEnded,
-    TaskFailed,
-    TryLater,
-    Unavailable,
-)
+if TYPE_CHECKING:
+    from ._client import LongTaskClient
+    from ._events import (
+        DoneEvent,
+        ErrorEvent,
+        Event,
+        GapEvent,
+        InputRequiredEvent,
+        OtherEvent,
+        OutputEvent,
+        ProgressEvent,
+        StatusEvent,
+    )
+    from ._handle import EventStream, TaskHandle, show
+    from .errors import (
+        JournalUnreadable,
+        LimitExceeded,
+        LongTaskClientError,
+        NotFound,
+        NotReady,
+        Refused,
+        StreamLost,
+        TaskCancelled,
+        TaskEnded,
+        TaskFailed,
+        TryLater,
+        Unavailable,
+    )
 
 __all__ = [
     "DoneEvent",
@@ -79,15 +80,53 @@ __all__ = [
 ]
 
 
+_MODULES = {
+    "._client": ("LongTaskClient",),
+    "._events": (
+        "DoneEvent",
+        "ErrorEvent",
+        "Event",
+        "GapEvent",
+        "InputRequiredEvent",
+        "OtherEvent",
+        "OutputEvent",
+        "ProgressEvent",
+        "StatusEvent",
+    ),
+    "._handle": (
+        "EventStream",
+        "TaskHandle",
+        "show",
+    ),
+    ".errors": (
+        "JournalUnreadable",
+        "LimitExceeded",
+        "LongTaskClientError",
+        "NotFound",
+        "NotReady",
+        "Refused",
+        "StreamLost",
+        "TaskCancelled",
+        "TaskEnded",
+        "TaskFailed",
+        "TryLater",
+        "Unavailable",
+    ),
+}
+_ON_DEMAND = {name: module for module, names in _MODULES.items() for name in names}
 _MOVED = ("MCPClient", "poll_progress", "safe_stream", "start_and_stream", "stream_progress")
 
 
 def __getattr__(name: str) -> Any:
+    # On demand, so that the server, which needs `client_sdk.wire` alone, and `longtasks --version` load no HTTP client.
+    if name in _ON_DEMAND:
+        value = globals()[name] = getattr(import_module(_ON_DEMAND[name], __name__), name)
+        return value
     if name in _MOVED:
         warnings.warn(
             f"client_sdk.{name} is client_sdk.tracking.{name} now, and leaves the front with the next release",
             DeprecationWarning,
             stacklevel=2,
         )
-        return getattr(importlib.import_module(f"{__name__}.tracking"), name)
+        return getattr(import_module(f"{__name__}.tracking"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

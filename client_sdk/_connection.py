@@ -19,7 +19,9 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from ._backoff import Backoff, Patience
-from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, error_of_reply
+from ._http import bearer, blamed, open_http
+from ._json import body_of_call
+from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, cut, error_of_reply
 from .wire import LAST_EVENT_ID, Reply, Snapshot
 
 __all__ = ["AnswerLost", "Connection", "Silence", "as_model", "error_of_response", "parsed"]
@@ -52,12 +54,8 @@ class Connection:
     def __init__(self, base_url: str, token: str | None = None, http: httpx2.AsyncClient | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self._owned = http is None
-        self._http = http or httpx2.AsyncClient(
-            # Every followed task holds a connection: a limit would be a deadlock.
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
-            follow_redirects=True,
-        )
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = bearer(token)
+        self._http = http or open_http(self.base_url)
         self._ids = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -101,14 +99,8 @@ class Connection:
         self, tool: str, arguments: Mapping[str, Any], *, operation_id: str | None = None, wait: float = 0.0
     ) -> dict[str, Any]:
         """Call a tool once; the JSON-RPC answer as it came, error answers included."""
-        arguments = {name: value for name, value in arguments.items() if value is not None}
-        request = {
-            "jsonrpc": "2.0",
-            "id": next(self._ids),
-            "method": "tools/call",
-            "params": {"name": tool, "arguments": arguments},
-        }
-        response = await self._request("POST", "/mcp", operation_id, wait=wait, json=request)
+        request = body_of_call(next(self._ids), tool, arguments, operation_id)
+        response = await self._request("POST", "/mcp", operation_id, wait=wait, content=request)
         # JSON-RPC errors come with statuses of 400 and up; the message says more than the status.
         match message := _json(response):
             case {"jsonrpc": _, "result": dict()} | {"jsonrpc": _, "error": _}:
@@ -143,7 +135,7 @@ class Connection:
             Unavailable: also from within the block, when the connection breaks.
         """
         self._check_loop()
-        with _transport_errors(operation_id):
+        with self._transport_errors(operation_id):
             async with self._http.sse(
                 f"{self.base_url}/progress/{_quoted(operation_id)}/stream",
                 # A proxy that compresses would hold events back until a block is full.
@@ -167,33 +159,36 @@ class Connection:
             )
 
     async def _request(
-        self, method: str, path: str, operation_id: str | None, *, wait: float = 0.0, json: Any = None
+        self, method: str, path: str, operation_id: str | None, *, wait: float = 0.0, content: bytes | None = None
     ) -> httpx2.Response:
         self._check_loop()
-        with _transport_errors(operation_id):
+        with self._transport_errors(operation_id):
             return await self._http.request(
                 method,
                 self.base_url + path,
-                json=json,
-                headers={"Accept": "application/json", **self._headers},
+                content=content,
+                headers={"Accept": "application/json", "Content-Type": "application/json", **self._headers},
                 timeout=httpx2.Timeout(_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT, read=_ANSWER_TIMEOUT + wait),
             )
 
+    @contextmanager
+    def _transport_errors(self, operation_id: str | None) -> Iterator[None]:
+        try:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
+            message = f"The server cannot be reached: {_said(error)}{self._blamed(error)}"
+            raise Unavailable(message, operation_id=operation_id) from error
+        except httpx2.ReadTimeout as error:
+            raise Silence("The server did not answer in time", operation_id=operation_id) from error
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
+            message = f"The base URL {cut(self.base_url, 200)} is no good: {_said(error)}"
+            raise Refused(message, operation_id=operation_id, error_code="URL") from error
+        except httpx2.RequestError as error:
+            message = f"The connection broke: {_said(error)}{self._blamed(error)}"
+            raise AnswerLost(message, operation_id=operation_id) from error
 
-@contextmanager
-def _transport_errors(operation_id: str | None) -> Iterator[None]:
-    try:
-        yield
-    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-        raise Unavailable(f"The server cannot be reached: {_said(error)}", operation_id=operation_id) from error
-    except httpx2.ReadTimeout as error:
-        raise Silence("The server did not answer in time", operation_id=operation_id) from error
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
-        raise Refused(
-            f"The base URL is no good: {_said(error)}", operation_id=operation_id, error_code="URL"
-        ) from error
-    except httpx2.RequestError as error:
-        raise AnswerLost(f"The connection broke: {_said(error)}", operation_id=operation_id) from error
+    def _blamed(self, error: Exception) -> str:
+        return blamed(self.base_url, error) if self._owned else ""
 
 
 def error_of_response(response: httpx2.Response, operation_id: str | None) -> LongTaskClientError:

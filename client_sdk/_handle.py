@@ -8,7 +8,7 @@ was read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -24,7 +24,7 @@ from .wire import TERMINAL_STATUSES, AnswerReply, CancelReply, Result, Snapshot,
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["EventStream", "TaskHandle", "show"]
+__all__ = ["EventStream", "TaskHandle", "show", "watched"]
 
 
 class TaskHandle:
@@ -154,7 +154,7 @@ class TaskHandle:
         from ._display import displayed  # loaded when asked for: rich takes long
 
         with displayed(self.task_type, console) as display:
-            async for event in self.events():
+            async for event in watched(self, display.away):
                 display(event)
         return await self.status()
 
@@ -183,7 +183,9 @@ class EventStream(AsyncIterator[Event]):
     `async with` closes its connection at the end of the block.
     """
 
-    def __init__(self, handle: TaskHandle, shared: Shared, after: int) -> None:
+    def __init__(
+        self, handle: TaskHandle, shared: Shared, after: int, on_away: Callable[[str | None], None] | None = None
+    ) -> None:
         self._handle, self._shared = handle, shared
         self._frames = Frames(
             shared.connection,
@@ -191,6 +193,7 @@ class EventStream(AsyncIterator[Event]):
             after=after,
             heartbeat=shared.heartbeat,
             patience=shared.patience,
+            on_away=on_away,
         )
         self._acknowledged = after
 
@@ -234,6 +237,11 @@ class EventStream(AsyncIterator[Event]):
         await self.aclose()
         if kind is None:
             await self._note()
+
+
+def watched(handle: TaskHandle, on_away: Callable[[str | None], None]) -> EventStream:
+    """The events after the handle's cursor; `on_away` hears why the server cannot be reached, and None once it can."""
+    return EventStream(handle, handle._shared, handle.cursor, on_away)
 
 
 async def show(handle: TaskHandle, *, console: Console | None = None) -> Snapshot:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import cast
 
@@ -21,7 +21,7 @@ from httpx2 import Response, ServerSentEvent
 
 from ._backoff import Backoff, Patience
 from ._connection import AnswerLost, Connection, Silence, as_model, error_of_response
-from .errors import LimitExceeded, Refused, StreamLost, TryLater
+from .errors import LimitExceeded, Refused, StreamLost, TryLater, Unavailable
 from .wire import TERMINAL_STATUSES, GapData, ProgressReply, StreamEvent, TaskStatus
 
 __all__ = ["Frames"]
@@ -52,10 +52,18 @@ class Frames(AsyncIterator[StreamEvent]):
     Args:
         heartbeat: seconds of silence after which the server sends a comment; a
             connection that is silent for twice as long is given up.
+        on_away: called with the reason when the server cannot be reached, and with None when it answers.
     """
 
     def __init__(
-        self, connection: Connection, operation_id: str, *, after: int, heartbeat: float, patience: Patience
+        self,
+        connection: Connection,
+        operation_id: str,
+        *,
+        after: int,
+        heartbeat: float,
+        patience: Patience,
+        on_away: Callable[[str | None], None] | None = None,
     ) -> None:
         self.cursor = after
         """The number of the last frame handed out that has one."""
@@ -63,6 +71,7 @@ class Frames(AsyncIterator[StreamEvent]):
         """Whether the terminal frame was handed out, or the cursor is its number."""
         self._connection, self._operation_id, self._silence = connection, operation_id, 2 * heartbeat
         self._backoff = Backoff(patience)
+        self._on_away = on_away or (lambda reason: None)
         self._closing_sent = False
         self._polling = False
         self._empty_connections = 0
@@ -128,6 +137,8 @@ class Frames(AsyncIterator[StreamEvent]):
             self._empty_connections += 1
             if self._empty_connections >= _MAX_EMPTY_CONNECTIONS:
                 return  # the poll must follow at once: it tells a swallowed stream from an absent server
+        if empty and isinstance(trouble, Unavailable) and not isinstance(trouble, Silence | _NoStream):
+            self._on_away(trouble.message)
         if not await self._backoff.pause(trouble.retry_after):
             message = f"The server stayed away for too long: {trouble.message}"
             raise StreamLost(message, operation_id=self._operation_id, cursor=self.cursor) from trouble
@@ -148,6 +159,7 @@ class Frames(AsyncIterator[StreamEvent]):
                     sent: ServerSentEvent | None = await anext(received, None)
             except TimeoutError:
                 raise Silence("The stream stays empty", operation_id=self._operation_id) from None
+            self._on_away(None)
             while sent is not None:
                 if sent.retry is not None:
                     self._backoff.base = sent.retry / 1000
@@ -193,6 +205,7 @@ class Frames(AsyncIterator[StreamEvent]):
                 tries=3 if self._polling else 2,  # the first is to tell what works now, not in a second
             )
             self._backoff.succeeded()
+            self._on_away(None)
             if not self._polling:
                 self._polling = True
                 logger.warning(

@@ -288,7 +288,7 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
         from ._display import displayed  # loaded when asked for: rich takes long
 
         with displayed(self.task_type, console) as display:
-            for event in self.events():
+            for event in EventStream(self, self._loop, _handle.watched(self._async, display.away)):
                 display(event)
         return self.status()
 

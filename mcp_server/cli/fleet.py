@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
-from rich.console import Console
-from rich.table import Table
-
-from client_sdk import wire
 
 from .._version import package_version
-from ..app import LongTaskServer
-from ..backends import open_backend
-from ..errors import ConfigurationError
-from ..hosting import running
 from ..settings import Settings
-from ..views import fleet
-from .app_loader import load_server, run_async
+from .output import age, duration, json_line, table, tell
+
+if TYPE_CHECKING:
+    from client_sdk import wire
+
+    from ..app import LongTaskServer
 
 __all__ = ["fleet_commands", "work"]
 
@@ -31,7 +27,6 @@ DRAIN_GRACE = 30.0
 """Seconds running tasks get to finish when a worker is told to stop: no successor waits for its port."""
 
 fleet_commands = typer.Typer()
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 @fleet_commands.command()
@@ -45,6 +40,8 @@ def worker(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
 ) -> None:
     """Run tasks, and nothing else, until SIGTERM: no new ones then, a grace for those that run."""
+    from .app_loader import load_server, run_async
+
     flags = {"backend": backend, "concurrency": concurrency, "drain_grace": drain_grace, "log_level": log_level}
     server = load_server(app, **flags)
     run_async(lambda: work(server))
@@ -58,6 +55,8 @@ async def work(server: LongTaskServer) -> None:
     Raises:
         ConfigurationError: the backend cannot be opened.
     """
+    from ..hosting import running
+
     settings = server.engine.settings
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with running(server):
@@ -75,17 +74,17 @@ def workers(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts")] = False,
 ) -> None:
     """Show the fleet: who is alive, what each runs, what waits and what has stalled."""
+    from ..backends import open_backend
+    from ..views import fleet
+    from .app_loader import run_async
+
     opened = open_backend(Settings.load(backend=backend))
-    if opened.name == "sqlite":
-        raise ConfigurationError(
-            "the processes on a SQLite file do not know each other; --backend redis://… has a fleet"
-        )
 
     async def show() -> None:
         async with opened:
             seen = fleet(await opened.fleet())
         if as_json:
-            print(seen.model_dump_json(indent=2))
+            json_line(seen)
         else:
             _show(seen)
 
@@ -93,14 +92,24 @@ def workers(
 
 
 def _show(fleet: wire.Fleet) -> None:
-    table = Table("worker", "host", "pid", "version", "slots", "running", "task types", box=None)
-    for seen in fleet.workers or ():
-        running = f"{seen.running}: {' '.join(seen.operations)}" if seen.operations else "0"
-        row = [seen.name, seen.host, str(seen.pid), seen.version, str(seen.slots), running, " ".join(seen.task_types)]
-        table.add_row(*row)
-    out.print(table if fleet.workers else "no workers")
+    if fleet.workers is None:
+        tell("The processes on a SQLite file do not announce themselves; this is their queue")
+    elif fleet.workers:
+        rows = [
+            (
+                worker.name, worker.host, str(worker.pid), f"{age(worker.seen_at)} ago", str(worker.slots),
+                f"{worker.running}: {' '.join(worker.operations)}" if worker.operations else "0",
+                " ".join(worker.task_types), worker.version,
+            )
+            for worker in fleet.workers
+        ]  # fmt: skip
+        headings = ("worker", "host", "pid", "seen", "slots", "running", "task types", "version")
+        table(headings, rows, flexible="running", right=("pid", "seen", "slots"))
+    else:
+        tell("no workers")
     queue = fleet.queue
-    waited = "" if queue.oldest_waiting_seconds is None else f", the oldest for {queue.oldest_waiting_seconds:.1f} s"
-    out.print(f"{queue.due} waiting{waited}; {queue.delayed} delayed; {fleet.claimed} claimed")
+    waited = queue.oldest_waiting_seconds
+    oldest = "" if waited is None else f", the oldest for {duration(waited)}"
+    tell(f"{queue.due} waiting{oldest}; {queue.delayed} delayed; {fleet.claimed} claimed")
     if fleet.stalled.operations:
-        out.print(f"stalled: {' '.join(fleet.stalled.operations)}")
+        tell(f"stalled: {' '.join(fleet.stalled.operations)}")

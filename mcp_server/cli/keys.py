@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import typer
-from pydantic_core import to_json
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from client_sdk import wire
-
-from ..access.keys import Key, KeyRing
-from ..backends import open_backend
 from ..errors import CallerError
 from ..settings import Settings
+from .output import json_line, say, table, tell
+
+if TYPE_CHECKING:
+    from ..access.keys import Key, KeyRing
 
 __all__ = ["key_commands"]
 
@@ -28,9 +23,6 @@ key_commands = typer.Typer(no_args_is_help=True, help="Create, list and revoke k
 BackendOption = Annotated[str | None, typer.Option(help="Where tasks and keys are kept")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts")]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, highlight=False)
 
 
 @key_commands.command()
@@ -48,10 +40,10 @@ def create(
     async def go(ring: KeyRing) -> None:
         key, secret = await ring.create(owner, scopes, expires_in=seconds)
         if as_json:
-            print(to_json({**_shown(key), "key": secret}).decode())
+            json_line({**_shown(key), "key": secret})
         else:
-            print(secret)
-            err.print(f"key {key.id} of {owner}; it is shown only this once", markup=False, soft_wrap=True)
+            tell(secret)
+            say(f"key {key.id} of {owner}; it is shown only this once")
 
     _with_keys(backend, go)
 
@@ -63,15 +55,14 @@ def list_keys(as_json: JsonOption = False, backend: BackendOption = None) -> Non
     async def go(ring: KeyRing) -> None:
         rows = [_shown(key) for key in await ring.all()]
         if as_json:
-            print(to_json(rows).decode())
+            json_line(rows)
         elif not rows:
-            out.print("no keys")
+            tell("no keys")
         else:
-            table = Table(*rows[0], box=None, pad_edge=False)
-            for row in rows:
-                cells = [" ".join(value) if isinstance(value, list) else value or "-" for value in row.values()]
-                table.add_row(*map(escape, cells))
-            out.print(table)
+            cells = [
+                [" ".join(value) if isinstance(value, list) else value or "-" for value in row.values()] for row in rows
+            ]
+            table(list(rows[0]), cells, flexible="owner")
 
     _with_keys(backend, go)
 
@@ -85,14 +76,17 @@ def revoke(
 
     async def go(ring: KeyRing) -> None:
         if not await ring.revoke(key_id):
-            err.print(f"longtasks: there is no key with the id {key_id!r}", markup=False, soft_wrap=True)
+            say(f"longtasks: there is no key with the id {key_id!r}")
             raise typer.Exit(1)
-        out.print("revoked")
+        tell("revoked")
 
     _with_keys(backend, go)
 
 
 def _with_keys(backend: str | None, go: Callable[[KeyRing], Awaitable[None]]) -> None:
+    from ..access.keys import KeyRing
+    from ..backends import open_backend
+
     async def body() -> None:
         async with open_backend(Settings.load(backend=backend)) as opened:
             await go(KeyRing(lambda: opened.documents))
@@ -100,7 +94,7 @@ def _with_keys(backend: str | None, go: Callable[[KeyRing], Awaitable[None]]) ->
     try:
         anyio.run(body)
     except CallerError as error:
-        err.print(f"longtasks: {error.message}", markup=False, soft_wrap=True)
+        say(f"longtasks: {error.message}")
         raise typer.Exit(1) from None
 
 
@@ -116,7 +110,9 @@ def _shown(key: Key) -> dict[str, Any]:
 
 
 def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else wire.timestamp(seconds)
+    from client_sdk.wire import timestamp
+
+    return None if seconds is None else timestamp(seconds)
 
 
 def _seconds(text: str) -> float:

@@ -7,7 +7,7 @@ Errors are one line on standard error and an exit code: 1 a task or request fail
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -16,11 +16,11 @@ import typer.main
 
 from .._version import package_version
 from ..errors import ConfigurationError
-from ..hosting import serve as serve_http
 from ..settings import Settings
-from .app_loader import load_server, run_async
 from .fleet import fleet_commands
 from .keys import key_commands
+from .output import leave_pipe, prepare, say
+from .server import commands as server_commands
 from .tasks import commands
 
 __all__ = ["command", "main"]
@@ -29,6 +29,7 @@ app = typer.Typer(
     name="longtasks", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Durable long-running tasks over MCP: start, watch, answer, cancel and collect them.",
 )  # fmt: skip
+app.add_typer(server_commands)
 app.add_typer(commands)
 app.add_typer(fleet_commands)
 app.add_typer(key_commands, name="keys")
@@ -61,6 +62,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve MCP, progress streams and health over HTTP, and run tasks."""
+    from ..hosting import serve as serve_http
+    from .app_loader import load_server, run_async
+
     access = {"auth": auth, "issuer": issuer, "audience": audience, "insecure": insecure}
     server = load_server(app, host=host, port=port, backend=backend, log_level=log_level, **access)
     run_async(lambda: serve_http(server, work=not no_worker))
@@ -69,6 +73,8 @@ def serve(
 @app.command()
 def stdio(backend: BackendOption = None, app: AppOption = None, log_level: LogLevelOption = None) -> None:
     """Serve one MCP client over standard input and output."""
+    from .app_loader import load_server, run_async
+
     server = load_server(app, backend=backend, log_level=log_level)
     run_async(server.run_stdio_async)
 
@@ -98,20 +104,33 @@ def _options(group: Any) -> Iterator[Any]:
             yield from _options(each)
 
 
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """Refuse what is not text: bytes that are no UTF-8 reach a program as halves of pairs, which nothing can send."""
+    for place, argument in enumerate(arguments, 1):
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise typer.BadParameter(
+                f"{argument!r} is no {sys.getfilesystemencoding()} text", param_hint=f"word {place}"
+            )
+
+
 def main() -> None:
     """The command's entry point."""
+    prepare()
     try:
+        _check_encoding(sys.argv[1:])
         sys.exit(command()(standalone_mode=False))
     except typer.TyperException as error:
         # Told without a command it has shown its help, which is all there is to say.
         if message := " ".join(error.format_message().split()):
             context = getattr(error, "ctx", None)
             hint = f" (see {context.command_path} --help)" if context else ""
-            print(f"longtasks: {message.rstrip('.')}{hint}", file=sys.stderr)
+            say(f"longtasks: {message.rstrip('.')}{hint}")
         sys.exit(2)
     except ConfigurationError as error:
-        print(f"longtasks: {error}", file=sys.stderr)
+        say(f"longtasks: {error}")
         sys.exit(2)
+    except BrokenPipeError:
+        leave_pipe()
 
 
 if __name__ == "__main__":
