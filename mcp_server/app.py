@@ -40,8 +40,9 @@ from .settings import Settings
 from .web.cors import cors
 from .web.failures import error_response
 from .web.feed import Feeds
+from .web.health import health_routes
 from .web.rest import rest_routes
-from .web.routes import health_route, progress_routes
+from .web.routes import progress_routes
 from .web.tasks import Tasks
 from .web.tickets import ticket_routes
 
@@ -92,6 +93,7 @@ class LongTaskServer(MCPServer[Any]):
         self._state: Any = {}
         self._is_running = False
         self._has_run = False
+        self._is_draining = False
         self._endpoint: MCPEndpoint | None = None
         self._feeds = Feeds()
         self.tasks = Tasks(self.engine, self._feeds, sender=_sender)
@@ -196,7 +198,7 @@ class LongTaskServer(MCPServer[Any]):
             if self._given_backend is not None:
                 raise ConfigurationError("a server with a backend of your own (backend=…) runs once; make another")
             self.configure(self.engine.settings)
-        self._is_running = self._has_run = True
+        self._is_running, self._has_run, self._is_draining = True, True, False
         try:
             async with self._entered_state(), self.engine.run(work=work), self._feeds.run(), self._open_http():
                 yield self
@@ -267,7 +269,13 @@ class LongTaskServer(MCPServer[Any]):
                 Route("/mcp", endpoint=endpoint, middleware=access.guard),
                 *ticket_routes(self.engine, access.tickets, principal=_sender, middleware=access.guard),
                 *progress_routes(self.tasks, middleware=access.guard),
-                health_route(self.engine, version=package_version(), capabilities=self._capabilities, ids=_is_admin),
+                *health_routes(
+                    self.engine,
+                    version=package_version(),
+                    capabilities=self._capabilities,
+                    ids=_is_admin,
+                    is_draining=lambda: self._is_draining,
+                ),
                 *access.resource_routes,
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
@@ -313,6 +321,10 @@ class LongTaskServer(MCPServer[Any]):
     def sse_app(self, **options: Any) -> Starlette:
         """Not served: in MCP's HTTP transport of 2024 the server would run only while a client is connected."""
         raise ConfigurationError("the transport 'sse' of 2024 is not served; use 'streamable-http'")
+
+    def drain(self) -> None:
+        """Answer `/readyz` with 503 from now on; all else goes on. For a host that is about to stop."""
+        self._is_draining = True
 
     def close_streams(self) -> None:
         """End open progress streams, and those still to come, now.

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 import anyio
 import uvicorn
@@ -25,6 +26,8 @@ __all__ = ["listening", "running", "serve", "set_up_logging"]
 
 GRACEFUL_SECONDS = 2
 """Seconds that requests which are being answered may go on after a signal. Streams end at once."""
+TICK_SECONDS = 0.1
+"""How often uvicorn, too, looks whether a second signal came."""
 MARGIN_SECONDS = 2.0
 """Seconds that the end of a process may take beyond the graces of its tasks."""
 
@@ -40,7 +43,12 @@ class _Server(uvicorn.Server):
             server_header=False,
         )
         super().__init__(config)
-        self._close_streams = server.close_streams
+        self._application = server
+        self._signals = 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -50,8 +58,12 @@ class _Server(uvicorn.Server):
         gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._application.drain()
+        with anyio.move_on_after(self._application.engine.settings.unready_grace):
+            while self._signals < 2:  # noqa: ASYNC110, a signal handler cannot set an event
+                await anyio.sleep(TICK_SECONDS)
         # Else uvicorn would wait for the streams, which have no end of their own.
-        self._close_streams()
+        self._application.close_streams()
         await super().shutdown(sockets)
 
 

@@ -42,6 +42,9 @@ class Settings:
     retention: float = _setting(86_400.0, "Seconds a task is kept after its end")
     cancel_grace: float = _setting(5.0, "Seconds a cancelled function gets to clean up before it is ended by force")
     drain_grace: float = _setting(0.5, "Seconds running tasks get when the server stops before others may take them")
+    unready_grace: float = _setting(
+        0.0, "Seconds between a signal to stop, when `/readyz` turns to 503, and the end of connections"
+    )
     max_event_bytes: int = _setting(4 * MIB, "Largest event, checkpoint or result as JSON")
     max_argument_bytes: int = _setting(1 * MIB, "Largest arguments or metadata as JSON")
     max_events: int = _setting(100_000, "Events kept per task; older ones are dropped and readers get a `gap`")

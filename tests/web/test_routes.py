@@ -1,10 +1,8 @@
-"""The stream, the snapshot and health as HTTP: every name, code and header a caller may rely on."""
+"""The stream and the snapshot as HTTP: every name, code and header a caller may rely on."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +11,7 @@ import anyio
 import pytest
 
 from client_sdk import wire
-from tests.server.servers import Caller, Frame, make_server, serve
+from tests.server.servers import Caller, Frame, serve
 from tests.server.stock import open_gate, stock_server
 
 
@@ -283,41 +281,7 @@ async def test_an_order_that_there_is_not_is_refused(caller: Caller, wrong: dict
     assert reply["details"]["errors"][0]["path"] in wrong
 
 
-# Health and bounds.
-
-
-async def test_health_counts_what_there_is(tmp_path: Path) -> None:
-    """Tools, prompts and resources of the MCP side, task types, and tasks by status."""
-    server = stock_server(tmp_path)
-    async with serve(server) as caller:
-        await finished(caller, "counts", n=1)
-        response = await caller.http.get("/health")
-    body = response.json()
-    assert response.status_code == 200
-    assert (body["status"], body["backend"], body["task_types"]) == ("healthy", "sqlite", len(server.registry))
-    assert body["capabilities"]["tools"] >= 7
-    assert set(body["capabilities"]) == {"tools", "prompts", "resources"}
-    assert body["tasks"] == {
-        "queued": 0, "running": 0, "input_required": 0, "completed": 1, "failed": 0, "cancelled": 0,
-    }  # fmt: skip
-    assert body["version"]
-    assert body["fleet"] == {
-        "workers": None,
-        "queue": {"due": 0, "delayed": 0, "oldest_waiting_seconds": None},
-        "claimed": 0,
-        "stalled": {"count": 0, "operations": None},
-    }
-
-
-async def test_health_says_when_the_backend_does_not_answer(tmp_path: Path) -> None:
-    """503 with the reason, for the probe of a load balancer."""
-    async with serve(make_server(tmp_path)) as caller:
-        with closing(sqlite3.connect(tmp_path / "tasks.db")) as connection:
-            connection.execute("DROP TABLE counts")
-        response = await caller.http.get("/health")
-    assert response.status_code == 503
-    assert response.json()["status"] == "unhealthy"
-    assert "counts" in response.json()["reason"]
+# Bounds.
 
 
 async def test_a_silent_stream_gets_a_comment(tmp_path: Path) -> None:
