@@ -175,8 +175,8 @@ class Waiter:
             return Hold(seconds=seconds, reason="the caller gets progress notifications meanwhile")
         if row:
             return Hold(seconds=self._cut(row.plain), reason=f"what {caller.name} waits for one call")
-        who = "a bare request" if caller.is_bare else "a client that is not in the table of known hosts"
-        return Hold(seconds=0.0, reason=f"wait_seconds was not given, by {who}")
+        kind = "a bare request" if caller.is_bare else "a client that is not in the table of known hosts"
+        return Hold(seconds=0.0, reason=f"wait_seconds was not given, by {kind}")
 
     async def wait(self, ctx: AnyContext, task: Task, hold: Hold, *, any_event: bool = False) -> Task:
         """The task after the hold, serving the caller meanwhile. See `Engine.wait`."""

@@ -100,7 +100,7 @@ async def test_a_known_host_is_not_held_longer_than_it_bears(served: Served) -> 
 
 
 async def test_operators_may_override_the_table(tmp_path: Path) -> None:
-    """A row of the setting wins over ours and adds what we do not know; grace and limit are settings too."""
+    """A row of the setting wins over ours, with and without a token, and adds a host; grace and limit are settings."""
     server = make_server(tmp_path, host_waits="claude-code=7, my agent=9", start_grace=0.0, max_wait=8.0)
     add_task_types(server)
     async with serve(server) as bare:
@@ -109,6 +109,10 @@ async def test_operators_may_override_the_table(tmp_path: Path) -> None:
         for name, seconds in (("claude-code", 7), ("My Agent", 8), ("goose", 8)):
             reply = await Modern(bare.http, {}, name).reply("get_task_result", operation_id=operation_id)
             assert reply["data"]["waited"]["seconds"] == seconds
+        result = await Modern(bare.http, {}, "claude-code").call(
+            "get_task_result", {"operation_id": operation_id}, meta={"progressToken": 1}
+        )
+        assert result["structuredContent"]["data"]["waited"]["seconds"] == 7
         started = await Modern(bare.http, {}, "goose").reply("start_long_task", task_type="gated")
         assert started["data"]["waited"]["seconds"] == 0
 
