@@ -1,4 +1,4 @@
-"""All rules, once: who may see a task, how one starts, ends, is cancelled, answered and retried.
+"""All rules about tasks, once: access, start, cancel, answer, retry and listing.
 
 The engine turns callers' requests into events; `work/dispatch.py` runs what they start. Every
 transport is a view of it; it knows none of them, and of the backend only the seam.
@@ -156,7 +156,7 @@ class Engine:
         return await self.backend.queue_position(task) if task.status is Status.QUEUED else None
 
     async def wait(self, task: Task, seconds: float, *, any_event: bool = False) -> Task:
-        """Wait until the task is over or asks something (`any_event`: until anything happens), at most so long.
+        """Wait until the task has ended or asks a question (`any_event`: until it changes), at most `seconds`.
 
         Returns the task as it then is. The end of the wait is no error and cancels nothing.
         """
@@ -296,7 +296,7 @@ class Engine:
     # Within.
 
     async def _seen_by(self, principal: Principal, operation: str, task_id: str) -> Task:
-        """A task, for one operation of a principal. The one place that decides who may do what with it."""
+        """A task, for one operation of a principal. Access to tasks is decided here and nowhere else."""
         principal.require(operation)
         task = await self._existing(task_id)
         if not principal.sees(task.owner, task.id):

@@ -251,18 +251,18 @@ def protocol_error(error: BaseException) -> TaskError | None:
     return TaskError(message, code=PROTOCOL_ERROR, details=details, retry=False)
 
 
-def shown(value: object, most: int = 100) -> str:
+def shown(value: object, max_chars: int = 100) -> str:
     """A value as a message shows it: in brief, and whatever it is."""
     try:
         found = repr(value)
     except Exception:  # nested too deeply, or an author's own `__repr__`
         found = f"<{type(value).__name__}>"
-    return cut(found, most)
+    return cut(found, max_chars)
 
 
-def cut(text: str, most: int) -> str:
-    """At most so many characters of a text; "..." ends one that was longer."""
-    return text if len(text) <= most else text[: most - 3] + "..."
+def cut(text: str, max_chars: int) -> str:
+    """The text, or its beginning and "..." if it is longer than `max_chars`."""
+    return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

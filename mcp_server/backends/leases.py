@@ -41,6 +41,8 @@ class Lease:
     task_id: str
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
+    given_back: bool = False
+    """Its call has ended, so it is no loss when the store does not have it any more."""
 
 
 L = TypeVar("L", bound=Lease)
@@ -108,6 +110,7 @@ class Leases(Generic[L]):
             raised = True
             logger.exception("The handler of task %s raised", lease.task_id)
         finally:
+            lease.given_back = True
             with anyio.CancelScope(shield=True):
                 while not await self._give_back(lease, raised):
                     if self._closing:
@@ -145,7 +148,7 @@ class Leases(Generic[L]):
             pause = interval
             for lease in lost:
                 # One that ended meanwhile is not lost; to cancel a scope that was left does nothing.
-                if lease in self._held:
+                if lease in self._held and not lease.given_back:
                     logger.warning("Task %s: its lease was lost, this attempt ends here", lease.task_id)
                     loop.call_soon_threadsafe(lease.scope.cancel)
 

@@ -5,7 +5,7 @@ process, shutdown) arrives here and is turned into the same two steps: ask the f
 to stop, and after a grace stop waiting for it. What the function reports goes through
 `outbox.py` into the log.
 
-Knows the backend and the task's rules; knows nothing of who watches or asks.
+Knows the backend and the task's rules; knows no transport and no reader of the log.
 """
 
 from __future__ import annotations

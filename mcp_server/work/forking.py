@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 CAN_FORK = sys.platform == "linux"
 EXIT_SECONDS = 1.0
-"""How long the fork server may take to exit."""
+"""Seconds until a fork server that does not exit is killed."""
 
 
 class Child(Protocol):

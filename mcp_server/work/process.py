@@ -70,7 +70,7 @@ async def run_in_process(
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_pass_on_stop, process, stopping)
-            lines = _Lines(process, most=2 * channel.max_bytes + MIB)
+            lines = _Lines(process, max_bytes=2 * channel.max_bytes + MIB)
             tasks.start_soon(lines.end_with_the_process)
             await _send(process, order)
             end = await _converse(process, lines, channel, tasks)
@@ -87,7 +87,7 @@ async def run_in_process(
 
 
 async def _converse(process: Child, lines: _Lines, channel: Channel, tasks: TaskGroup) -> dict[str, Any] | None:
-    """Pass on what the process says until it says how it ended; None when it just went away."""
+    """Pass the lines of the process on; the last one, which tells how its function ended, or None without it."""
     while (line := await lines.next()) is not None:
         message = json.loads(line)
         match message["do"]:
@@ -115,16 +115,16 @@ async def _reply(process: Child, channel: Channel, message: Mapping[str, Any], s
 class _Lines:
     """The lines that the process writes."""
 
-    def __init__(self, process: Child, most: int) -> None:
+    def __init__(self, process: Child, max_bytes: int) -> None:
         assert process.stdout is not None
-        self._process, self._stream, self._most = process, BufferedByteReceiveStream(process.stdout), most
+        self._process, self._stream, self._max_bytes = process, BufferedByteReceiveStream(process.stdout), max_bytes
         self._reading: anyio.CancelScope | None = None
 
     async def next(self) -> bytes | None:
         """The next line; None when there will be none."""
         with anyio.CancelScope() as self._reading:
             try:
-                return await self._stream.receive_until(b"\n", self._most)
+                return await self._stream.receive_until(b"\n", self._max_bytes)
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 return None
             finally:
@@ -146,7 +146,7 @@ async def _send(process: Child, message: Mapping[str, Any]) -> None:
     try:
         await process.stdin.send(to_json_bytes(message) + b"\n")
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-        return  # it is gone; reading says how
+        return  # it is gone; the reader of its lines finds out how
 
 
 async def _pass_on_stop(process: Child, stopping: anyio.Event) -> None:

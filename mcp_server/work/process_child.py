@@ -1,7 +1,7 @@
 """Runs a task function in a process of its own: the side of the process (`process.py` is the server's).
 
-The first line on standard input says what to run; what the function reports goes out as
-lines of JSON on what was standard output. Whatever the function prints goes to standard error. When
+The first line on standard input is the order; reports of the function go out as lines of
+JSON on what was standard output. Whatever the function prints goes to standard error. When
 standard input ends, the server is gone and so is this process.
 """
 
@@ -100,7 +100,7 @@ def main() -> None:
     prepare_signals()
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
-    # Neither the function nor a program it starts reads what is said to us, or writes between our lines.
+    # The lines are for this side only: the function and its programs neither read nor write between them.
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
@@ -126,7 +126,7 @@ def run(source: BinaryIO, target: BinaryIO) -> None:
         pipe.say(do="stopped")
     except BaseException as error:
         limit.lift()
-        raised = limit.exceeded() if limit.bytes is not None and isinstance(error, MemoryError) else error
+        raised = limit.exceeded() if limit.growth is not None and isinstance(error, MemoryError) else error
         if (told := told_by(raised, order["max_bytes"])) is not None:
             pipe.say(do="fail", **as_dict(told))
         else:
@@ -156,26 +156,26 @@ class _Memory:
     """The limit on the address space of this process; on Windows there is none.
 
     Args:
-        bytes: how far it may grow beyond what it is when the function begins; None: no limit.
+        growth: bytes it may grow beyond its size when the function begins; None: no limit.
     """
 
-    def __init__(self, bytes: int | None) -> None:
-        self.bytes = bytes
+    def __init__(self, growth: int | None) -> None:
+        self.growth = growth
 
     def apply(self) -> None:
-        if self.bytes is not None and sys.platform != "win32":
-            self._set(_address_space() + self.bytes)
+        if self.growth is not None and sys.platform != "win32":
+            self._set(_address_space() + self.growth)
 
     def lift(self) -> None:
         """Make room for what has still to be said."""
-        if self.bytes is not None and sys.platform != "win32":
+        if self.growth is not None and sys.platform != "win32":
             self._set(None)
 
     def exceeded(self) -> TaskError:
         return TaskError(
-            f"It needed more memory than the {self.bytes} bytes it may use",
+            f"It needed more memory than the {self.growth} bytes it may use",
             code="OUT_OF_MEMORY",
-            details={"memory": self.bytes},
+            details={"memory": self.growth},
             retry=False,
         )
 

@@ -14,7 +14,7 @@ MAX_MESSAGE_CHARS, MAX_CODE_CHARS = 10_000, 200
 
 
 def told_by(raised: BaseException, max_bytes: int) -> TaskError | None:
-    """The TaskError that stands for this exception; None if it says nothing on purpose."""
+    """The TaskError that stands for this exception; None if it was not raised for callers."""
     match raised:
         case TaskError():
             error = raised
