@@ -19,7 +19,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from ._backoff import Backoff, Patience
-from ._http import bearer, blamed, open_http
+from ._http import bearer, blamed, is_loopback, open_http
 from ._json import body_of_call
 from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, cut, error_of_reply
 from .wire import LAST_EVENT_ID, Reply, Snapshot
@@ -176,7 +176,8 @@ class Connection:
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
-            message = f"The server cannot be reached: {_said(error)}{self._blamed(error)}"
+            hint = "; `longtasks serve` starts one" if is_loopback(self.base_url) else ""
+            message = f"No server answers at {self.base_url}: {_said(error)}{hint}{self._blamed(error)}"
             raise Unavailable(message, operation_id=operation_id) from error
         except httpx2.ReadTimeout as error:
             raise Silence("The server did not answer in time", operation_id=operation_id) from error

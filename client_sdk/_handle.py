@@ -43,7 +43,8 @@ class TaskHandle:
         self._shared = shared
 
     def __repr__(self) -> str:
-        return f"<TaskHandle {self.id} {self.task_type or ''} cursor={self.cursor}>"
+        task_type = f" {self.task_type}" if self.task_type else ""
+        return f"<TaskHandle {self.id}{task_type} cursor={self.cursor}>"
 
     async def status(self) -> Snapshot:
         """The task as it is now."""

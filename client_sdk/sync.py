@@ -161,6 +161,9 @@ class LongTaskClient(_Blocking[_client.LongTaskClient]):
         super().__init__(_Loop(), client)
         self._loop.before_close(client.aclose)
 
+    def __repr__(self) -> str:
+        return repr(self._async)
+
     def __enter__(self) -> Self:
         return self
 

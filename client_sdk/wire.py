@@ -157,6 +157,14 @@ class Snapshot(_Model):
     queue_position: int | None = Field(default=None, description="Tasks ahead of it; null unless queued")
     expires_at: str | None = Field(default=None, description="When it is forgotten; null while it lives")
 
+    def __repr__(self) -> str:
+        message = f" {self.message!r}" if self.message else ""
+        return (
+            f"<{type(self).__name__} {self.operation_id} {self.task_type} {self.status} {self.progress:.0f}%{message}>"
+        )
+
+    __str__ = __repr__
+
 
 # The stream: event name -> data.
 
