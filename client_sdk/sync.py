@@ -242,6 +242,7 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
         return self._async.task_type
 
     status = _blocking(_handle.TaskHandle.status)
+    detail = _blocking(_handle.TaskHandle.detail)
     wait = _blocking(_handle.TaskHandle.wait)
     result = _blocking(_handle.TaskHandle.result)
     cancel = _blocking(_handle.TaskHandle.cancel)

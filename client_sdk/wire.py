@@ -49,6 +49,7 @@ __all__ = [
     "StartReply",
     "StatusData",
     "StreamEvent",
+    "TaskDetail",
     "TaskFailure",
     "TaskStatus",
     "TaskTypeInfo",
@@ -164,6 +165,17 @@ class Snapshot(_Model):
         )
 
     __str__ = __repr__
+
+
+class TaskDetail(Snapshot):
+    """A task with what it was started with: for people who ask why, and left out where agents would pay for it."""
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    priority: int = 0
+    not_before: str | None = Field(default=None, description="When it may run; null: at once")
+    cancel_requested: bool = False
+    reason: str | None = Field(default=None, description="Why it was cancelled, if that was said")
+    failures: int = Field(default=0, description="Attempts that ended in an exception")
 
 
 # The stream: event name -> data.
