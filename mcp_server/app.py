@@ -45,6 +45,7 @@ from .web.rest import rest_routes
 from .web.routes import progress_routes
 from .web.tasks import Tasks
 from .web.tickets import ticket_routes
+from .web.watch import Watches
 
 __all__ = ["LongTaskServer"]
 
@@ -96,7 +97,7 @@ class LongTaskServer(MCPServer[Any]):
         self._is_draining = False
         self._endpoint: MCPEndpoint | None = None
         self._feeds = Feeds()
-        self.tasks = Tasks(self.engine, self._feeds, sender=_sender)
+        self.tasks = Tasks(self.engine, self._feeds, Watches(self.engine), sender=_sender)
         """The tasks, for the code of an application and its own routes."""
         mcp.setdefault("version", package_version())
         self._offers_task_tools = chosen.task_tools == "on"

@@ -46,7 +46,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"tools", "type_tools"},
         {"extension"},
     ],
-    "web": [{"cors", "failures", "feed", "ui_messages"}, {"sse"}, {"tasks"}, {"health", "rest", "routes", "tickets"}],
+    "web": [{"cors", "failures", "feed", "ui_messages", "watch"}, {"sse"}, {"tasks"}, {"health", "rest", "routes", "tickets"}],
 }
 """The same within a package."""
 

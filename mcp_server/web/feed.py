@@ -194,12 +194,8 @@ class Feeds:
         with self._reading(log) as feed:
             while not self._is_closed:
                 segment: Segment | None = None
-                with anyio.move_on_after(heartbeat) as wait:
-                    self._waits.add(wait)
-                    try:
-                        segment = await feed.after(cursor)
-                    finally:
-                        self._waits.discard(wait)
+                with self.waiting(heartbeat) as wait:
+                    segment = await feed.after(cursor)
                 if wait.cancelled_caught:
                     if not self._is_closed:
                         yield None
@@ -212,17 +208,39 @@ class Feeds:
                         return
 
     @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One more open stream, for as long as the block lasts."""
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[anyio.CancelScope]:
+        """A wait that ends after so many seconds, and with the streams of the server (`is_closed`)."""
+        with anyio.move_on_after(seconds) as wait:
+            self._waits.add(wait)
+            try:
+                yield wait
+            finally:
+                self._waits.discard(wait)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @contextmanager
     def _reading(self, log: Log) -> Iterator[_Feed]:
         task_id = log.task.id
         feed = self._feeds.get(task_id)
         if feed is None:
             feed = self._feeds[task_id] = _Feed(log)
         feed.readers += 1
-        self.readers += 1
         try:
-            yield feed
+            with self.counted():
+                yield feed
         finally:
             feed.readers -= 1
-            self.readers -= 1
             if not feed.readers:
                 del self._feeds[task_id]

@@ -117,6 +117,9 @@ def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middl
         after, limit = int(_number(request, "after", 0, 0)), int(_number(request, "limit", 100, 1, 500))
         return _json(await tasks.of(request).page(request.path_params["operation_id"], after=after, limit=limit))
 
+    async def stream_tasks(request: Request) -> Response:
+        return await tasks.of(request).sse_of_all(request)
+
     async def stream_task(request: Request) -> Response:
         return await tasks.of(request).sse(request.path_params["operation_id"], request)
 
@@ -146,6 +149,7 @@ def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middl
     resource = partial(_resource, middleware)
     return [
         *resource("/tasks", GET=list_tasks, POST=start_task),
+        *resource("/tasks/stream", GET=stream_tasks),
         *resource("/tasks/{operation_id}", GET=get_task),
         *resource("/tasks/{operation_id}/events", GET=get_task_events),
         *resource("/tasks/{operation_id}/stream", GET=stream_task),

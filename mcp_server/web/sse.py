@@ -17,7 +17,7 @@ from ..errors import InvalidArgument, cut
 from ..jsonable import to_json_bytes
 from .feed import Segment
 
-__all__ = ["HEARTBEAT", "RETRY", "cursor_of", "encode", "encode_data"]
+__all__ = ["HEARTBEAT", "RETRY", "cursor_of", "encode", "encode_data", "encode_event"]
 
 HEARTBEAT = b": heartbeat\n\n"
 RETRY = b"retry: 1000\n\n"
@@ -28,11 +28,18 @@ _LINE_ENDS = {"\x85".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u202
 
 def encode(segment: Segment) -> bytes:
     """The frames of a segment; an `id` line stands only before an event of the log."""
-    parts: list[bytes] = []
-    for (number, name, _), data in zip(segment.frames, segment.json, strict=True):
-        head = f"id: {number}\nevent: {name}\n" if number is not None else f"event: {name}\n"
-        parts += (head.encode(), b"data: ", data, b"\n\n")
-    return _one_lined(b"".join(parts))
+    shown = zip(segment.frames, segment.json, strict=True)
+    return b"".join(encode_event(number, name, data) for (number, name, _), data in shown)
+
+
+def encode_event(number: int | None, name: str, json: bytes) -> bytes:
+    """One event.
+
+    Args:
+        json: its data, without a line feed.
+    """
+    head = f"id: {number}\nevent: {name}\ndata: " if number is not None else f"event: {name}\ndata: "
+    return b"%b%b\n\n" % (head.encode(), _one_lined(json))
 
 
 def encode_data(messages: Iterable[Any]) -> bytes:

@@ -6,10 +6,12 @@ shapes of `client_sdk.wire`, as on every other way to a task.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import anyio
 from sse_starlette import EventSourceResponse
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -18,17 +20,21 @@ from client_sdk import wire
 
 from ..access.principal import ANONYMOUS, Principal
 from ..engine import Engine
-from ..errors import LimitExceeded, NotReady
+from ..errors import LimitExceeded, NotReady, Unavailable
 from ..log import Log
 from ..task import Status, Task
 from ..views import detail, frames, no_result, snapshot, start_of
 from .feed import Feeds
-from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data
+from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data, encode_event
 from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
+from .watch import Change, Watches
 
 __all__ = ["Sender", "Tasks"]
 
 Sender = Callable[[HTTPConnection], Principal]
+OVERLAP = 2000
+"""Milliseconds by which the clocks of the processes of one store may differ."""
+
 Body = Callable[[Log, int | None], AsyncIterator[bytes]]
 
 
@@ -40,12 +46,15 @@ class Tasks:
     unknown, expired or another owner's. No wait cancels anything, and each is cut to the setting `max_wait`.
     """
 
-    def __init__(self, engine: Engine, feeds: Feeds, *, sender: Sender, principal: Principal = ANONYMOUS) -> None:
-        self._engine, self._feeds, self._sender, self._principal = engine, feeds, sender, principal
+    def __init__(
+        self, engine: Engine, feeds: Feeds, watches: Watches, *, sender: Sender, principal: Principal = ANONYMOUS
+    ) -> None:
+        self._engine, self._feeds, self._watches = engine, feeds, watches
+        self._sender, self._principal = sender, principal
 
     def of(self, request: HTTPConnection) -> Tasks:
         """The tasks of the authenticated sender of a request to this server's own application."""
-        return Tasks(self._engine, self._feeds, sender=self._sender, principal=self._sender(request))
+        return self._acting_for(self._sender(request))
 
     def owned_by(self, owner: str) -> Tasks:
         """The tasks of this owner: for an application that knows its users by itself.
@@ -53,7 +62,10 @@ class Tasks:
         Args:
             owner: any name; the empty one stands for all who did not authenticate.
         """
-        return Tasks(self._engine, self._feeds, sender=self._sender, principal=Principal(owner))
+        return self._acting_for(Principal(owner))
+
+    def _acting_for(self, principal: Principal) -> Tasks:
+        return Tasks(self._engine, self._feeds, self._watches, sender=self._sender, principal=principal)
 
     async def start(
         self,
@@ -252,20 +264,63 @@ class Tasks:
 
         return await self._streamed(operation_id, request, text, UI_MESSAGE_HEADERS)
 
-    async def _streamed(self, operation_id: str, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
-        log = await self._engine.open(operation_id, principal=self._principal)
+    async def sse_of_all(self, request: Request) -> Response:
+        """The snapshots of the tasks as they change, as a response of server-sent events (event `task`).
+
+        It begins with the tasks there are, without them for `from=now`, or where the cursor of the request says,
+        which is a time: milliseconds since the epoch. A task comes at most four times a second, always as it is
+        by then. The newest 200 tasks are watched, and of older ones 100 that run and 100 that ask.
+
+        Raises:
+            InvalidArgument, LimitExceeded: as `sse`.
+        """
         cursor = cursor_of(request)
-        if log.task.is_over and cursor == log.task.last_event_id:
-            return Response(status_code=204)
+        since = int(time.time() * 1000) if cursor is None else cursor - OVERLAP if cursor else 0
+        self._check_room()
+
+        async def text() -> AsyncIterator[bytes]:
+            yield RETRY
+            nonlocal since
+            look = 0
+            with self._watches.of(self._principal) as watch, self._feeds.counted():
+                while not self._feeds.is_closed:
+                    changes: Sequence[Change] = ()
+                    with self._feeds.waiting(self._engine.settings.heartbeat) as wait:
+                        try:
+                            changes = await watch.after(look)
+                        except Unavailable:
+                            await anyio.sleep(1)
+                            continue
+                        look = max(change.look for change in changes)
+                    if wait.cancelled_caught and not self._feeds.is_closed:
+                        yield HEARTBEAT
+                    # Of what was there before, a watcher gets what its cursor says; of what comes then, all.
+                    if data := b"".join(encode_event(c.at, "task", c.json) for c in changes if c.at >= since):
+                        yield data
+                    since = 0 if look else since
+
+        return self._response(text(), {})
+
+    def _check_room(self) -> None:
         if self._feeds.readers >= self._engine.settings.max_streams:
             raise LimitExceeded(f"{self._feeds.readers} streams are open already", retry_after_seconds=5)
+
+    def _response(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> Response:
         return EventSourceResponse(
-            body(log, cursor),
+            body,
             headers={"Cache-Control": "no-cache", **headers},
             ping=0,  # the stream has a heartbeat of its own, after silence only
             shutdown_event=self._feeds.stopping,
             shutdown_grace_period=1,  # streams end by themselves (`Feeds.close`); to be cut off breaks the response
         )
+
+    async def _streamed(self, operation_id: str, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
+        log = await self._engine.open(operation_id, principal=self._principal)
+        cursor = cursor_of(request)
+        if log.task.is_over and cursor == log.task.last_event_id:
+            return Response(status_code=204)
+        self._check_room()
+        return self._response(body(log, cursor), headers)
 
     def _follow(self, log: Log, cursor: int | None) -> AsyncGenerator[Any, None]:
         return self._feeds.follow(log, cursor, heartbeat=self._engine.settings.heartbeat)
