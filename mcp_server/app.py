@@ -280,7 +280,13 @@ class LongTaskServer(MCPServer[Any]):
                 *access.resource_routes,
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
-                *rest_routes(self.tasks, max_body_bytes=max_body_bytes, middleware=access.guard),
+                *rest_routes(
+                    self.tasks,
+                    title=self.name,
+                    version=package_version(),
+                    max_body_bytes=max_body_bytes,
+                    middleware=access.guard,
+                ),
             ],
             middleware=[
                 Middleware(_OnlyWhileOpen, endpoint),

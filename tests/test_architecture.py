@@ -46,7 +46,12 @@ ROOMS: dict[str, list[set[str]]] = {
         {"tools", "type_tools"},
         {"extension"},
     ],
-    "web": [{"cors", "failures", "feed", "ui_messages", "watch"}, {"sse"}, {"tasks"}, {"health", "rest", "routes", "tickets"}],
+    "web": [
+        {"bodies", "cors", "failures", "feed", "ui_messages", "watch"},
+        {"openapi", "sse"},
+        {"tasks"},
+        {"health", "rest", "routes", "tickets"},
+    ],
 }
 """The same within a package."""
 

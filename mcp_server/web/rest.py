@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,55 +22,29 @@ from client_sdk import wire
 
 from ..errors import InvalidArgument, cut
 from ..signature import explain
+from .bodies import AnswersBody, CancelBody, StartBody
 from .failures import HTTP_STATUS, BodyTooLarge, Endpoint, NotJSON, answering, error_response
+from .openapi import document
 from .tasks import Tasks
 
-__all__ = ["AnswersBody", "CancelBody", "StartBody", "rest_routes"]
+__all__ = ["rest_routes"]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 ADVICE = frozenset({"next", "waited"})
 """Fields of replies that are advice to models."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+AnyBody = TypeVar("AnyBody", bound=BaseModel)
 
 
-class StartBody(_Body):
-    """What to start, and how."""
-
-    task_type: str
-    arguments: dict[str, Any] = Field(default_factory=dict, description="What the task type's schema asks for")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Comes back with the task")
-    idempotency_key: str | None = Field(
-        default=None, description="The same as the header Idempotency-Key", min_length=1, max_length=512
-    )
-    priority: int = Field(default=0, ge=0, le=9, description="Higher is taken first")
-    start_after: float = Field(default=0.0, ge=0, le=366 * 86_400, description="Seconds before it may run")
-    wait_seconds: float = Field(default=0.0, ge=0, description="The same as the header Prefer: wait=N")
-
-
-class CancelBody(_Body):
-    """Why a task is cancelled."""
-
-    reason: str | None = Field(default=None, min_length=1, max_length=2000)
-
-
-class AnswersBody(_Body):
-    """Answers to questions of a task, by their keys in `input_requests`."""
-
-    responses: dict[str, Any] = Field(
-        min_length=1, description='Elicitation results, such as {"confirm": {"action": "decline"}}'
-    )
-
-
-AnyBody = TypeVar("AnyBody", bound=_Body)
-
-
-def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middleware] = ()) -> list[Route]:
-    """`/tasks` and `/task-types`.
+def rest_routes(
+    tasks: Tasks, *, title: str, version: str, max_body_bytes: int, middleware: Sequence[Middleware] = ()
+) -> list[Route]:
+    """`/tasks`, `/task-types` and `/openapi.json`, which describes them.
 
     Args:
+        title: the server's name.
+        version: the version of this package.
         max_body_bytes: a longer body is answered 413.
         middleware: what requests have to pass.
     """
@@ -104,7 +78,7 @@ def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middl
 
     async def get_task(request: Request) -> Response:
         own, operation_id = tasks.of(request), request.path_params["operation_id"]
-        seconds = _number(request, "wait", 0.0, 0)
+        seconds = _number(request, "wait", 0.0, 0, 86_400)
         known = _known(request)
         since = int(_number(request, "since", 0, 0)) if "since" in request.query_params else known
         shown = await own.wait(operation_id, seconds, since=since) if seconds else await own.get(operation_id)
@@ -124,7 +98,7 @@ def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middl
         return await tasks.of(request).sse(request.path_params["operation_id"], request)
 
     async def get_task_result(request: Request) -> Response:
-        operation_id, wait = request.path_params["operation_id"], _number(request, "wait", 0.0, 0)
+        operation_id, wait = request.path_params["operation_id"], _number(request, "wait", 0.0, 0, 86_400)
         own = tasks.of(request)
         output = await own.result(operation_id, wait=wait)
         shown = await own.get(operation_id)
@@ -146,6 +120,10 @@ def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middl
     async def list_task_types(request: Request) -> Response:
         return _json(wire.TaskTypes(task_types=list(tasks.types())))
 
+    async def describe(request: Request) -> Response:
+        described = document(title, version, [task_type.name for task_type in tasks.types()])
+        return Response(to_json(described), media_type="application/json")
+
     resource = partial(_resource, middleware)
     return [
         *resource("/tasks", GET=list_tasks, POST=start_task),
@@ -158,6 +136,7 @@ def rest_routes(tasks: Tasks, *, max_body_bytes: int, middleware: Sequence[Middl
         *resource("/tasks/{operation_id}/retry", POST=retry_task),
         *resource("/tasks/{operation_id}/answers", POST=answer_task),
         *resource("/task-types", GET=list_task_types),
+        *resource("/openapi.json", GET=describe),
     ]
 
 
@@ -229,7 +208,7 @@ def _number(request: Request, name: str, default: float, least: float, most: flo
     is_whole = isinstance(default, int)
     kind, reach = "a whole number" if is_whole else "a number", f"to {most:g}" if most < 1e15 else "or more"
     expected = f"{kind}, {least:g} {reach}"
-    if not re.fullmatch(r"\d{1,18}" if is_whole else r"\d{1,18}(\.\d{1,18})?", given, re.ASCII):
+    if not re.fullmatch(r"\d{1,18}" if is_whole else r"\d{1,18}(\.\d{1,18})?(e[+-]?\d{1,3})?", given, re.ASCII):
         raise InvalidArgument.at(name, "must be a number", expected, cut(given, 80))
     if not least <= float(given) <= most:
         raise InvalidArgument.at(name, "is out of range", expected, cut(given, 80))
