@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,40 +11,18 @@ from uuid import uuid4
 import anyio
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from client_sdk import wire
-from mcp_server.web.watch import WINDOW
-from tests.server.servers import Caller, Frame, Stream, serve
+from tests.server.servers import Caller, serve
 from tests.server.stock import open_gate, stock_server
+from tests.web.rest_calls import ended, post, started
 
 
 @pytest.fixture
 async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
     async with serve(stock_server(tmp_path)) as caller:
         yield caller
-
-
-async def post(caller: Caller, path: str, body: Any = None, **headers: str) -> Any:
-    content = None if body is None else json.dumps(body)
-    return await caller.http.post(path, content=content, headers={"Content-Type": "application/json", **headers})
-
-
-async def started(caller: Caller, task_type: str = "counts", /, **arguments: Any) -> str:
-    response = await post(caller, "/tasks", {"task_type": task_type, "arguments": arguments})
-    assert response.status_code == 202, response.text
-    operation_id: str = response.json()["operation_id"]
-    assert response.headers["location"] == f"/tasks/{operation_id}"
-    return operation_id
-
-
-async def ended(caller: Caller, task_type: str = "counts", /, **arguments: Any) -> str:
-    operation_id = await started(caller, task_type, **arguments)
-    response = await caller.http.get(f"/tasks/{operation_id}?wait=20")
-    assert response.json()["completed_at"], response.text
-    return operation_id
 
 
 async def test_a_start_is_answered_with_the_task_and_its_address(caller: Caller) -> None:
@@ -303,127 +279,3 @@ async def test_an_address_has_the_prefix_of_the_mount(tmp_path: Path) -> None:
         response = await post(caller, "/work/tasks/", BODY)
         assert response.status_code == 202
         assert (await caller.http.get(response.headers["location"])).status_code == 200
-
-
-# All tasks, watched.
-
-
-@asynccontextmanager
-async def watching(caller: Caller, query: str = "", **headers: str) -> AsyncIterator[Stream]:
-    async with caller.http.stream("GET", f"/tasks/stream{query}", headers=headers) as response:
-        assert response.status_code == 200
-        yield Stream(response)
-
-
-async def newest(stream: Stream, wanted: set[str], status: str = "completed") -> dict[str, Frame]:
-    """The last frame of each task, once all that are wanted have the status."""
-    seen: dict[str, Frame] = {}
-    async for frame in stream:
-        if frame.event == "task":
-            seen[frame.data["operation_id"]] = frame
-            if wanted <= {key for key, value in seen.items() if value.data["status"] == status}:
-                break
-    return seen
-
-
-async def test_all_tasks_are_watched_in_one_stream(caller: Caller) -> None:
-    """Those there are, those that come, and every end; by any number of watchers, each with the same snapshots."""
-    before = await ended(caller, n=1)
-    gate = uuid4().hex
-    ids: set[str] = set()
-    ends: list[dict[str, Frame]] = []
-
-    async def watch(ready: anyio.Event) -> None:
-        async with watching(caller) as stream:
-            assert set(await newest(stream, {before})) >= {before}
-            ready.set()
-            await open_now.wait()
-            ends.append(await newest(stream, ids))
-
-    open_now = anyio.Event()
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as watchers:
-            ready = [anyio.Event() for _ in range(5)]
-            for event in ready:
-                watchers.start_soon(watch, event)
-            for event in ready:
-                await event.wait()
-            ids |= {await started(caller, n=3, gate=gate) for _ in range(10)}
-            open_gate(gate)
-            open_now.set()
-    for end in ends:
-        for operation_id in ids:
-            shown = {**await caller.snapshot(operation_id), "queue_position": None}
-            assert end[operation_id].data == shown
-
-
-async def test_a_watcher_that_comes_back_gets_what_changed(caller: Caller) -> None:
-    """From its last id on; `from=now` begins with nothing."""
-    first = await ended(caller, n=1)
-    async with watching(caller) as stream:
-        seen = await newest(stream, {first})
-    # Its clock may be behind by two seconds, so what has just happened comes again.
-    cursor = str((seen[first].id or 0) + 2001)
-    with anyio.fail_after(30):
-        async with watching(caller, **{"Last-Event-ID": cursor}) as late, watching(caller, "?from=now") as now:
-            second = await ended(caller, n=1)
-            assert second in await newest(now, {second})
-            frames = await newest(late, {second})
-            assert (second in frames, first in frames) == (True, False)
-
-
-async def test_an_old_task_that_is_at_work_is_watched(tmp_path: Path) -> None:
-    """Also when it has fallen out of the newest, to its end."""
-    async with serve(stock_server(tmp_path, concurrency=300)) as caller:
-        gate = uuid4().hex
-        old = await started(caller, n=1, gate=gate)
-        async with anyio.create_task_group() as starts:
-            for _ in range(WINDOW + 5):
-                starts.start_soon(partial(ended, caller, n=1))
-        with anyio.fail_after(30):
-            async with watching(caller) as stream:
-                await newest(stream, {old}, "running")
-                open_gate(gate)
-                await newest(stream, {old})
-
-
-async def test_a_watch_ends_with_the_server(tmp_path: Path) -> None:
-    """And not by an error."""
-    server = stock_server(tmp_path)
-    async with serve(server) as caller:
-        operation_id = await ended(caller, n=1)
-        with anyio.fail_after(10):
-            async with watching(caller) as stream:
-                await newest(stream, {operation_id})
-                server.close_streams()
-                await stream.rest()
-
-
-# One's own routes.
-
-
-async def test_own_routes_do_all_that_ours_do(tmp_path: Path) -> None:
-    """`server.tasks` starts, shows, streams and ends tasks from any route of the application it is mounted in."""
-    server = stock_server(tmp_path)
-    alice, bob = server.tasks.owned_by("alice"), server.tasks.owned_by("bob")
-
-    async def begin(request: Request) -> Response:
-        shown = await alice.start("counts", {"n": 2}, wait=20)
-        return JSONResponse({"job": shown.operation_id, "result": await alice.result(shown.operation_id)})
-
-    async def follow(request: Request) -> Response:
-        return await alice.sse(request.path_params["job"], request)
-
-    routes = [Route("/jobs", begin, methods=["POST"]), Route("/jobs/{job}/live", follow)]
-    app = Starlette(routes=[*routes, Mount("/", app=server.http_app())], lifespan=server.lifespan)
-    async with serve(app) as caller:
-        begun = (await caller.http.post("/jobs")).json()
-        assert begun["result"] == 2
-        live = await caller.http.get(f"/jobs/{begun['job']}/live", headers={"Last-Event-ID": "3"})
-        assert live.headers["content-type"].startswith("text/event-stream")
-        assert live.text.count("event: ") == 3
-        seen = [event async for event in alice.events(begun["job"])]
-        assert [event.id for event in seen] == [1, 2, 3, 4, None, 5]
-        assert (await alice.list()).count == 1
-        assert (await bob.list()).count == (await server.tasks.list()).count == 0
-        assert (await caller.http.get(f"/tasks/{begun['job']}")).status_code == 404
