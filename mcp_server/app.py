@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from ._version import package_version
 from .access.edge import Access, checked_addresses, is_loopback, missing_scope, principal_of
@@ -28,7 +28,7 @@ from .access.principal import ADMIN, Principal
 from .backend import Backend
 from .backends import open_backend
 from .engine import Engine
-from .errors import ConfigurationError, Unavailable
+from .errors import ConfigurationError
 from .mcp.auth import shared_secret
 from .mcp.endpoint import MCPEndpoint
 from .mcp.extension import TasksExtension
@@ -41,6 +41,7 @@ from .web.cors import cors
 from .web.failures import error_response
 from .web.feed import Feeds
 from .web.health import health_routes
+from .web.middleware import NoTrailingSlash, OnlyWhileOpen
 from .web.rest import rest_routes
 from .web.routes import progress_routes
 from .web.tasks import Tasks
@@ -54,11 +55,6 @@ Lifespan = Callable[["LongTaskServer"], AbstractAsyncContextManager[Any]]
 
 UNCHECKED = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 """The SDK's own check covers its one route only; ours stands before all of them."""
-
-NOT_RUNNING = (
-    "The server is not running. An application that mounts it has to run it in its own lifespan: "
-    "Starlette(lifespan=server.lifespan), FastAPI(lifespan=server.lifespan)"
-)
 
 
 class LongTaskServer(MCPServer[Any]):
@@ -289,8 +285,8 @@ class LongTaskServer(MCPServer[Any]):
                 ),
             ],
             middleware=[
-                Middleware(_OnlyWhileOpen, endpoint),
-                Middleware(_NoTrailingSlash),
+                Middleware(OnlyWhileOpen, lambda: endpoint.is_open),
+                Middleware(NoTrailingSlash),
                 checked_addresses(settings),
                 *cors(settings),
                 *access.middleware,
@@ -380,28 +376,3 @@ def _sender(request: HTTPConnection) -> Principal:
 
 def _is_admin(request: HTTPConnection) -> bool:
     return ADMIN in _sender(request).scopes
-
-
-class _NoTrailingSlash:
-    """Answers an address with a slash at its end as the one without, instead of redirecting to it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/") and len(scope["path"]) > 1:
-            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
-        await self._app(scope, receive, send)
-
-
-class _OnlyWhileOpen:
-    """Answers with what is missing where the application was mounted and the server does not run."""
-
-    def __init__(self, app: ASGIApp, endpoint: MCPEndpoint) -> None:
-        self._app, self._endpoint = app, endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer: ASGIApp = self._app
-        if scope["type"] == "http" and not self._endpoint.is_open:
-            answer = error_response(Unavailable(NOT_RUNNING), "http")
-        await answer(scope, receive, send)

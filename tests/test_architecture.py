@@ -48,7 +48,7 @@ ROOMS: dict[str, list[set[str]]] = {
     ],
     "web": [
         {"bodies", "cors", "failures", "feed", "ui_messages", "watch"},
-        {"openapi", "sse"},
+        {"middleware", "openapi", "sse"},
         {"tasks"},
         {"health", "rest", "routes", "tickets"},
     ],
