@@ -102,7 +102,7 @@ async def steady(deaths: int, *, task: TaskContext) -> int:
 
 
 @server.task(process=True)
-def split_credentials(*, task: SyncTaskContext) -> int:
+def apart(*, task: SyncTaskContext) -> int:
     """Says where it runs; the first attempt stays there for good."""
     testify(task)
     task.emit({"pid": os.getpid()})
