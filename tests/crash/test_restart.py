@@ -111,7 +111,7 @@ async def test_a_task_that_stores_checkpoints_survives_more_deaths_than_max_atte
 async def test_the_process_of_a_task_dies_with_the_server(service: Service) -> None:
     """Nobody is left behind who does the work beside the next attempt."""
     caller = await service.start()
-    task_id = await caller.start("split_credentials")
+    task_id = await caller.start("apart")
     frame = await until(caller, task_id, lambda frame: frame.event == "output")
     child = psutil.Process(frame.data["data"]["pid"])
     service.kill()
