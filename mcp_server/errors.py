@@ -29,6 +29,7 @@ This module knows no other of ours.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -65,6 +66,7 @@ __all__ = [
     "log_incident",
     "protocol_error",
     "shown",
+    "visible",
 ]
 
 PROTOCOL_ERROR = "PROTOCOL_ERROR"
@@ -263,6 +265,15 @@ def shown(value: object, max_chars: int = 100) -> str:
 def cut(text: str, max_chars: int) -> str:
     """The text, or its beginning and "..." if it is longer than `max_chars`."""
     return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters of every kind, and those that turn the direction of what follows."""
+
+
+def visible(text: str) -> str:
+    """The text in one line, with an escape for each character that would do something instead of being seen."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import Any
 
 import anyio
 import uvicorn
@@ -19,7 +20,7 @@ import uvicorn
 from ._version import package_version
 from .app import LongTaskServer
 from .background import background_tasks
-from .errors import ConfigurationError
+from .errors import ConfigurationError, visible
 from .settings import Settings, without_password
 
 __all__ = ["listening", "running", "serve", "set_up_logging"]
@@ -67,14 +68,26 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class _SafeFormatter(logging.Formatter):
+    """One line a record: a name or a message of a caller's cannot begin another, nor do anything to a terminal.
+
+    Lines of a traceback are indented, so none can pass for a record.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = visible(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(f"    {visible(line)}" for line in super().formatException(ei).splitlines())
+
+
 def set_up_logging(level: str) -> None:
     """Log to standard error, our own lines only: one per request or session is more than an operator wants to read."""
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,  # the SDK has set up logging of its own
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # The SDK has set up logging of its own.
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for others in ("mcp", "uvicorn", "httpx2", "docket"):
         logging.getLogger(others).setLevel(max(logging.WARNING, logging.getLogger().level))
 

@@ -28,9 +28,7 @@ def progress_routes(tasks: Tasks, *, middleware: Sequence[Middleware] = ()) -> l
         return await tasks.of(request).ui_messages(request.path_params["operation_id"], request)
 
     async def show(request: Request) -> Response:
-        sender, operation_id = tasks.of(request), request.path_params["operation_id"]
-        wants_detail = request.query_params.get("detail") in ("1", "true")
-        shown = await (sender.detail(operation_id) if wants_detail else sender.get(operation_id))
+        shown = await tasks.of(request).get(request.path_params["operation_id"])
         return Response(shown.model_dump_json(), media_type="application/json")
 
     return [

@@ -8,12 +8,13 @@ all, `Unavailable` when it cannot be used now.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,8 @@ from ...errors import ConfigurationError, Unavailable
 from .statements import MIGRATIONS, SQL
 
 __all__ = ["Database"]
+
+logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x4C6F6E67
 """Marks the file as ours ("Long"), so that another program's database is not written into."""
@@ -57,6 +60,7 @@ class Database:
             )
         connection = None
         try:
+            _create_private(self._path)
             connection = self.connect(create=True)
             _refuse_foreign(connection, self._path)
             _use_wal(connection)
@@ -72,6 +76,9 @@ class Database:
                 connection.close()
             raise
         self._connection, self._identity = connection, _identity(self._path)
+        mode = os.stat(self._path).st_mode & 0o777
+        if os.name == "posix" and mode & 0o077:
+            logger.warning("%s may be read by others than its owner (mode %03o)", self._path, mode)
 
     def connect(self, *, create: bool = False) -> sqlite3.Connection:
         """One more connection to the file, usable from one thread at a time."""
@@ -155,6 +162,12 @@ class Database:
                 raise Unavailable("The task database is closed")
             version: int = self._connection.execute(SQL.data_version).fetchone()[0]
             return version
+
+
+def _create_private(path: Path) -> None:
+    """An empty file that only its owner may read, if there is none; SQLite gives its companions the same mode."""
+    with suppress(OSError):  # it is there, or SQLite says what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
