@@ -79,6 +79,9 @@ class LongTaskClient:
             streams=OpenStreams(),
         )
 
+    def __repr__(self) -> str:
+        return f"<LongTaskClient {self._connection.base_url}>"
+
     async def __aenter__(self) -> Self:
         return self
 

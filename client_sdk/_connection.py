@@ -19,10 +19,10 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from ._backoff import Backoff, Patience
-from ._http import bearer, blamed, open_http
+from ._http import bearer, blamed, is_loopback, open_http
 from ._json import body_of_call
 from .errors import LimitExceeded, LongTaskClientError, Refused, Unavailable, cut, error_of_reply
-from .wire import LAST_EVENT_ID, Reply, Snapshot
+from .wire import LAST_EVENT_ID, Reply, Snapshot, TaskDetail
 
 __all__ = ["AnswerLost", "Connection", "Silence", "as_model", "error_of_response", "parsed"]
 
@@ -110,11 +110,18 @@ class Connection:
 
     async def snapshot(self, operation_id: str) -> Snapshot:
         """The task as it is now, with its whole output."""
-        response = await self._request("GET", f"/progress/{_quoted(operation_id)}", operation_id)
+        return await self._snapshot(operation_id, "", Snapshot)
+
+    async def detail(self, operation_id: str) -> TaskDetail:
+        """The snapshot with what the task was started with."""
+        return await self._snapshot(operation_id, "?detail=1", TaskDetail)
+
+    async def _snapshot(self, operation_id: str, query: str, model: type[Model]) -> Model:
+        response = await self._request("GET", f"/progress/{_quoted(operation_id)}{query}", operation_id)
         snapshot = _json(response)
         if response.status_code != 200 or not isinstance(snapshot, dict):
             raise error_of_response(response, operation_id)
-        return as_model(snapshot, Snapshot, operation_id)
+        return as_model(snapshot, model, operation_id)
 
     async def health(self) -> dict[str, Any]:
         """The body of `/health`, also with status 503."""
@@ -176,7 +183,8 @@ class Connection:
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
-            message = f"The server cannot be reached: {_said(error)}{self._blamed(error)}"
+            hint = "; `longtasks serve` starts one" if is_loopback(self.base_url) else ""
+            message = f"No server answers at {self.base_url}: {_said(error)}{hint}{self._blamed(error)}"
             raise Unavailable(message, operation_id=operation_id) from error
         except httpx2.ReadTimeout as error:
             raise Silence("The server did not answer in time", operation_id=operation_id) from error

@@ -79,7 +79,7 @@ class Display:
         if (reason is not None) == self._is_away:
             return
         self._is_away = reason is not None
-        self._screen.line("The server is back" if reason is None else f"{reason}; trying again")
+        self._screen.line("The server is back" if reason is None else f"Trying again: {reason}")
         self._screen.state(None if reason is None else "server away, coming back …")
 
     def finish(self) -> None:

@@ -19,7 +19,7 @@ from ._poll import Callback, call_back
 from ._shared import Shared
 from ._stream import Frames
 from .errors import NotFound
-from .wire import TERMINAL_STATUSES, AnswerReply, CancelReply, Result, Snapshot, TaskStatus
+from .wire import TERMINAL_STATUSES, AnswerReply, CancelReply, Result, Snapshot, TaskDetail, TaskStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,11 +43,18 @@ class TaskHandle:
         self._shared = shared
 
     def __repr__(self) -> str:
-        return f"<TaskHandle {self.id} {self.task_type or ''} cursor={self.cursor}>"
+        task_type = f" {self.task_type}" if self.task_type else ""
+        return f"<TaskHandle {self.id}{task_type} cursor={self.cursor}>"
 
     async def status(self) -> Snapshot:
         """The task as it is now."""
         return await self._seen(await self._shared.connection.snapshot(self.id))
+
+    async def detail(self) -> TaskDetail:
+        """The task as it is now, with its arguments, priority, reason of a cancel and the like."""
+        detail = await self._shared.connection.detail(self.id)
+        await self._seen(detail)
+        return detail
 
     def events(self, *, after: int | None = None) -> EventStream:
         """The task's events to its last, each once and in order, over any number of connections.

@@ -19,7 +19,7 @@ import httpx2
 
 from .errors import Refused, cut
 
-__all__ = ["bearer", "blamed", "open_http"]
+__all__ = ["bearer", "blamed", "is_loopback", "open_http"]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -33,7 +33,7 @@ def open_http(base_url: str) -> httpx2.AsyncClient:
             (the message names it).
     """
     _check(base_url)
-    loopback = _is_loopback(base_url)
+    loopback = is_loopback(base_url)
     try:
         # Certificates take most of the time it takes to open a client, and plain HTTP to this machine needs none.
         plain = loopback and base_url.startswith("http://")
@@ -54,7 +54,7 @@ def open_http(base_url: str) -> httpx2.AsyncClient:
 
 def blamed(base_url: str, error: Exception) -> str:
     """The variables that a failed request went by, as the end of a sentence; empty if there are none."""
-    if _is_loopback(base_url):
+    if is_loopback(base_url):
         return ""
     names: list[str] = []
     parts = urlsplit(base_url)
@@ -91,7 +91,8 @@ def _check(base_url: str) -> None:
         raise Refused(message, operation_id=None, error_code="URL") from error
 
 
-def _is_loopback(base_url: str) -> bool:
+def is_loopback(base_url: str) -> bool:
+    """Whether the server is on this machine."""
     host = urlsplit(base_url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -161,6 +161,9 @@ class LongTaskClient(_Blocking[_client.LongTaskClient]):
         super().__init__(_Loop(), client)
         self._loop.before_close(client.aclose)
 
+    def __repr__(self) -> str:
+        return repr(self._async)
+
     def __enter__(self) -> Self:
         return self
 
@@ -239,6 +242,7 @@ class TaskHandle(_Blocking[_handle.TaskHandle]):
         return self._async.task_type
 
     status = _blocking(_handle.TaskHandle.status)
+    detail = _blocking(_handle.TaskHandle.detail)
     wait = _blocking(_handle.TaskHandle.wait)
     result = _blocking(_handle.TaskHandle.result)
     cancel = _blocking(_handle.TaskHandle.cancel)

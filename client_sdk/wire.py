@@ -49,6 +49,7 @@ __all__ = [
     "StartReply",
     "StatusData",
     "StreamEvent",
+    "TaskDetail",
     "TaskFailure",
     "TaskStatus",
     "TaskTypeInfo",
@@ -156,6 +157,25 @@ class Snapshot(_Model):
     last_event_id: int = Field(description="The cursor: pass it as `since` or Last-Event-ID to get what came after")
     queue_position: int | None = Field(default=None, description="Tasks ahead of it; null unless queued")
     expires_at: str | None = Field(default=None, description="When it is forgotten; null while it lives")
+
+    def __repr__(self) -> str:
+        message = f" {self.message!r}" if self.message else ""
+        return (
+            f"<{type(self).__name__} {self.operation_id} {self.task_type} {self.status} {self.progress:.0f}%{message}>"
+        )
+
+    __str__ = __repr__
+
+
+class TaskDetail(Snapshot):
+    """A task with what it was started with: for people who ask why, and left out where agents would pay for it."""
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    priority: int = 0
+    not_before: str | None = Field(default=None, description="When it may run; null: at once")
+    cancel_requested: bool = False
+    reason: str | None = Field(default=None, description="Why it was cancelled, if that was said")
+    failures: int = Field(default=0, description="Attempts that ended in an exception")
 
 
 # The stream: event name -> data.

@@ -29,6 +29,19 @@ class Frame(NamedTuple):
     data: dict[str, Any]
 
 
+def detail(task: Task, *, queue_position: int | None = None) -> wire.TaskDetail:
+    """The snapshot, and what the task was started with."""
+    return wire.TaskDetail(
+        **dict(snapshot(task, queue_position=queue_position)),
+        arguments=dict(task.arguments),
+        priority=task.priority,
+        not_before=wire.timestamp(task.not_before) if task.not_before > task.created_at else None,
+        cancel_requested=task.cancel_requested,
+        reason=task.reason,
+        failures=task.failures,
+    )
+
+
 def snapshot(task: Task, *, queue_position: int | None = None, now: float | None = None) -> wire.Snapshot:
     now = time.time() if now is None else now
     return wire.Snapshot(

@@ -66,7 +66,7 @@ def reporting(body: Callable[[], Awaitable[None]], server: str) -> None:
     try:
         anyio.run(body)
     except Unavailable as error:
-        say(f"longtasks: {server}: {error.message}")
+        say(f"longtasks: {error.message}" if server in error.message else f"longtasks: {server}: {error.message}")
         raise typer.Exit(3) from None
     except LongTaskClientError as error:
         say(f"longtasks: {error}")

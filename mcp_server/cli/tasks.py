@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from client_sdk import LongTaskClient, TaskHandle
-    from client_sdk.wire import Snapshot
+    from client_sdk.wire import Snapshot, TaskDetail
 
 __all__ = ["commands", "conclude", "shown"]
 
@@ -131,7 +131,7 @@ def show(task_id: TaskId, as_json: JsonOption = False, url: UrlOption = None, to
     """Show a task as it is now: status, times, questions, error, output."""
 
     async def go(client: LongTaskClient) -> None:
-        snapshot = await (await task_of(client, task_id)).status()
+        snapshot = await (await task_of(client, task_id)).detail()
         if as_json:
             json_line(snapshot)
         else:
@@ -335,7 +335,7 @@ def _distinct(ids: list[str]) -> int:
     return size
 
 
-def _facts(task: Snapshot) -> list[tuple[str, str]]:
+def _facts(task: TaskDetail) -> list[tuple[str, str]]:
     """A task's facts for a person, those that say nothing left out."""
     from pydantic_core import to_json
 
@@ -345,11 +345,20 @@ def _facts(task: Snapshot) -> list[tuple[str, str]]:
     facts: list[tuple[str, Any]] = [
         ("id", task.operation_id),
         ("type", task.task_type),
-        ("status", _plain(task.status)),
+        ("arguments", text(task.arguments)),
+        ("priority", task.priority or None),
+        ("not before", task.not_before),
+        (
+            "status",
+            f"{_plain(task.status)}{', to be cancelled' if task.cancel_requested and not task.completed_at else ''}",
+        ),
+        ("reason", task.reason),
         ("progress", f"{task.progress:.0f}%{f' in {task.stage.name}' if task.stage else ''}"),
         ("message", task.message),
         ("waiting", None if task.queue_position is None else f"{task.queue_position} before it"),
         ("attempt", task.attempt or None),
+        ("failures", task.failures or None),
+        ("interrupted", f"{task.interruptions} times" if task.interruptions else None),
         ("created", f"{task.created_at} ({age(task.created_at)} ago)"),
         ("started", task.started_at),
         ("ended", task.completed_at),

@@ -28,7 +28,9 @@ def progress_routes(tasks: Tasks, *, middleware: Sequence[Middleware] = ()) -> l
         return await tasks.of(request).ui_messages(request.path_params["operation_id"], request)
 
     async def show(request: Request) -> Response:
-        shown = await tasks.of(request).get(request.path_params["operation_id"])
+        sender, operation_id = tasks.of(request), request.path_params["operation_id"]
+        wants_detail = request.query_params.get("detail") in ("1", "true")
+        shown = await (sender.detail(operation_id) if wants_detail else sender.get(operation_id))
         return Response(shown.model_dump_json(), media_type="application/json")
 
     return [

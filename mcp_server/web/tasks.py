@@ -23,7 +23,7 @@ from ..engine import Engine
 from ..errors import LimitExceeded, NotReady, Unavailable
 from ..log import Log
 from ..task import Status, Task
-from ..views import frames, no_result, snapshot, start_of
+from ..views import detail, frames, no_result, snapshot, start_of
 from .feed import Feeds
 from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data, encode_event
 from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
@@ -105,6 +105,11 @@ class Tasks:
     async def get(self, operation_id: str) -> wire.Snapshot:
         """The task as it is now."""
         return await self._shown(await self._get(operation_id))
+
+    async def detail(self, operation_id: str) -> wire.TaskDetail:
+        """The task as it is now, with its arguments and what else it was started with."""
+        task = await self._get(operation_id)
+        return detail(task, queue_position=await self._engine.queue_position(task))
 
     async def wait(self, operation_id: str, seconds: float, *, since: int | None = None) -> wire.Snapshot:
         """The task when it has ended or asks something, or as it is after so many seconds.

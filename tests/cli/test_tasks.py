@@ -7,8 +7,10 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
+from tests.crash.processes import Process
 from tests.server.servers import Caller, serve
 from tests.server.stock import stock_server
 
@@ -95,8 +97,24 @@ async def test_a_task_is_shown_with_what_there_is_to_know(caller: Caller, tmp_pa
     shown = await command(tmp_path, "show", waiting, "--url", caller.url)
     facts = dict(line.split(maxsplit=1) for line in shown.out.splitlines() if not line.startswith(" "))
     assert facts["id"] == waiting
+    assert facts["arguments"] == "{}"
     assert facts["status"] == "input required"
     assert f"longtasks answer {waiting} go VALUE" in shown.out
+
+
+async def test_a_task_is_shown_with_what_it_was_started_with(caller: Caller, tmp_path: Path) -> None:
+    """Also why it was cancelled, and when it might have run."""
+    later = ["run", "counts", "--arg", "n=1", "--priority", "3", "--start-after", "3000", "--url", caller.url]
+    process = Process(later, {})
+    task_id = (await anyio.to_thread.run_sync(process.said, r"task +(\w+)"))[1]
+    await command(tmp_path, "cancel", task_id, "--reason", "enough", "--url", caller.url)
+    await anyio.to_thread.run_sync(process.ended)
+    detail = json.loads((await command(tmp_path, "show", task_id, "--json", "--url", caller.url)).out)
+    assert (detail["arguments"], detail["priority"], detail["reason"]) == ({"n": 1}, 3, "enough")
+    assert detail["not_before"] > detail["created_at"]
+    shown = (await command(tmp_path, "show", task_id, "--url", caller.url)).out
+    for fact in ('arguments    {"n":1}', "priority     3", "reason       enough", "status       cancelled"):
+        assert fact in shown.splitlines()
 
 
 async def test_many_tasks_are_cancelled_and_retried_after_a_question(caller: Caller, tmp_path: Path) -> None:

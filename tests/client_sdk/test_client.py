@@ -362,3 +362,25 @@ async def test_an_http_client_of_the_callers_own_is_used_and_left_open(server: S
             await client.health()
         assert not http.is_closed
         assert "x-mine: yes" in proxy.requests[0].head.lower()
+
+
+async def test_objects_are_short_where_they_are_printed(client: LongTaskClient, server: ServerProcess) -> None:
+    """Id, type, status, message; no sentence for a model, and no token."""
+    handle = await client.start("burst", {"count": 1})
+    await handle.wait()
+    snapshot = await handle.status()
+    for printed in (repr(snapshot), str(snapshot)):
+        assert printed.startswith(f"<Snapshot {handle.id} burst completed 100%")
+        assert len(printed) < 200
+    assert repr(handle) == f"<TaskHandle {handle.id} burst cursor=0>"
+    assert repr(client.task("x")) == "<TaskHandle x cursor=0>"
+    secret = LongTaskClient(server.url, "secret")
+    assert repr(secret) == f"<LongTaskClient {server.url}>"
+    await secret.aclose()
+
+
+async def test_a_server_that_is_not_there_is_named(server: ServerProcess) -> None:
+    """With its address, and the command that starts one."""
+    async with LongTaskClient("http://127.0.0.1:9") as nobody:
+        with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9.*`longtasks serve`"):
+            await nobody.health()

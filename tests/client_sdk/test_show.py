@@ -224,7 +224,7 @@ async def test_a_server_that_is_away_and_back_is_told(tmp_path: Path, blocking: 
                         if isinstance(event, StatusEvent) and event.data.reason == "started":
                             break
                 await anyio.to_thread.run_sync(server.kill)
-                while "trying again" not in text.getvalue():
+                while "Trying again" not in text.getvalue():
                     await anyio.lowlevel.checkpoint()
                 server.start()
                 while "The server is back" not in text.getvalue():
@@ -234,5 +234,5 @@ async def test_a_server_that_is_away_and_back_is_told(tmp_path: Path, blocking: 
                 waiting.close()
     finally:
         server.kill()
-    assert sum("trying again" in line for line in text.getvalue().splitlines()) == 1
+    assert sum("Trying again" in line for line in text.getvalue().splitlines()) == 1
     assert text.getvalue().splitlines()[-1] == "Cancelled: enough"
