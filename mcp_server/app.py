@@ -150,6 +150,18 @@ class LongTaskServer(MCPServer[Any]):
         self._add_task_type(TaskType.from_function(function, **options))
         return function
 
+    def include(self, registry: Registry, *, prefix: str = "") -> None:
+        """Add the task types that a registry has now, such as those of another file of the application.
+
+        Args:
+            prefix: put before each name.
+
+        Raises:
+            ValueError: a name is taken.
+        """
+        for task_type in registry:
+            self._add_task_type(replace(task_type, name=prefix + task_type.name))
+
     def _add_task_type(self, task_type: TaskType) -> None:
         if task_type.name in (self._plain_tools if self._offers_task_tools else self._own_tools):
             whose = "the server's own" if task_type.name in self._own_tools else "yours"

@@ -80,8 +80,9 @@ class LongTaskError(Exception):
 class TaskError(LongTaskError):
     """Ends a task as failed, with a message and code its callers see.
 
-    Any other exception a task function raises fails the task with a generic message
-    and an incident id; the traceback goes to the log and never to a caller.
+    Any other exception a task function raises fails the task with its type, its message
+    (unless the setting `mask_errors` is on) and an incident id; the traceback goes to the log
+    and never to a caller.
 
     Args:
         message: one sentence for the caller.

@@ -30,7 +30,7 @@ class Settings:
     backend: str = _setting("sqlite:///longtasks.db", "Where tasks are kept: `sqlite:///PATH` or `redis://…`")
     host: str = _setting("127.0.0.1", "Address to listen on")
     port: int = _setting(8081, "Port to listen on; 0 picks a free one")
-    app: str | None = _setting(None, "The application to serve, as `module:attribute`")
+    app: str | None = _setting(None, "The application to serve: a file or a module, with `:name` or without")
     log_level: str = _setting("info", "debug, info, warning or error")
     durability: Literal["full", "normal"] = _setting(
         "full", "`full`: starts and ends of tasks survive power loss; `normal`: they survive a killed process only"
@@ -55,6 +55,9 @@ class Settings:
     )
     result_budget: int = _setting(20_000, "Characters of a result that an MCP client gets at once; the rest is paged")
     task_tools: Literal["on", "off"] = _setting("on", "Whether each task type is also an MCP tool of its own name")
+    mask_errors: Literal["on", "off"] = _setting(
+        "off", "Whether callers see only an incident number of an unexpected exception, not its type and message"
+    )
     request_state_key: str | None = _setting(
         None,
         "Secret of 32 characters or more that several processes of one service share, so that a question asked "
@@ -103,8 +106,13 @@ class Settings:
         if self.port > 65_535:
             raise ConfigurationError(f"port must be from 0 to 65535, got {self.port}")
         host_rows(self.host_waits)
-        if self.task_tools not in ("on", "off"):
-            raise ConfigurationError(f"task_tools must be 'on' or 'off', got {self.task_tools!r}")
+        for name in ("task_tools", "mask_errors"):
+            if (value := getattr(self, name)) not in ("on", "off"):
+                raise ConfigurationError(f"{name} must be 'on' or 'off', got {value!r}")
+        if self.backend.partition("?")[0] in ("sqlite://", "sqlite:///:memory:"):
+            raise ConfigurationError(
+                f"the backend {self.backend!r} would keep tasks in memory, where they end with the process; name a file"
+            )
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ConfigurationError(f"log_level must be debug, info, warning or error, got {self.log_level!r}")
         if self.durability not in ("full", "normal"):

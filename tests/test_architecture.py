@@ -64,7 +64,7 @@ FENCES: dict[str, set[str]] = {
     "redis": {"mcp_server.backends.redis"},
     "docket": {"mcp_server.backends.redis"},
     "jsonschema": {"mcp_server.questions"},
-    "uvicorn": {"mcp_server.hosting"},
+    "uvicorn": {"mcp_server.hosting", "mcp_server.cli.reload"},
     "typer": {"mcp_server.cli"},
     "rich": {"mcp_server.cli", "client_sdk"},
     "httpx2": {"client_sdk", "mcp_server.access.tokens"},

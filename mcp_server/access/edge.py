@@ -20,16 +20,18 @@ from pydantic import AnyHttpUrl, ValidationError
 from pydantic_core import from_json
 from starlette._utils import get_route_path
 from starlette.authentication import AuthCredentials, AuthenticationError
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..backend import Documents
 from ..errors import ConfigurationError, InsufficientScope, Unavailable
 from ..settings import Settings, words
+from .hosts import Hosts
 from .keys import PREFIX, KeyRing
 from .principal import ANONYMOUS, NEEDS, READ, SCOPES, WRITE, Principal
 from .tickets import Tickets
@@ -88,6 +90,7 @@ class _CheckedAddresses:
                 allowed_origins=[*origins, *pages],
             )
         )
+        self._hosts = None if hosts is None else Hosts(hosts)
         # Any page may read where all are named; to change something, a page has to be named itself.
         self._any_reads = "*" in pages
         self._app = app
@@ -100,6 +103,10 @@ class _CheckedAddresses:
         if scope.get("http_version") == "1.0" and not any(name == b"host" for name, _ in headers):
             # A balancer's probe. Browsers, which can be misled by a name, always send it.
             await self._app(scope, receive, send)
+            return
+        host = Headers(scope=scope).get("host", "")
+        if self._hosts is not None and scope["type"] == "http" and (said := self._hosts.refusal(host)) is not None:
+            await PlainTextResponse(said, 421)(scope, receive, send)
             return
         if self._any_reads and scope.get("method") in ("GET", "HEAD", "OPTIONS"):
             headers = [(name, value) for name, value in headers if name != b"origin"]

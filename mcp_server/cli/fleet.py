@@ -26,12 +26,25 @@ __all__ = ["fleet_commands", "work"]
 DRAIN_GRACE = 30.0
 """Seconds running tasks get to finish when a worker is told to stop: no successor waits for its port."""
 
+AppArgument = Annotated[
+    str | None, typer.Argument(metavar="[APP]", help="The application: reports.py, package.module, module:server")
+]
+AppOption = Annotated[str | None, typer.Option("--app", help="The same as APP")]
+
 fleet_commands = typer.Typer()
+
+
+def one_app(argument: str | None, option: str | None) -> str | None:
+    """The application, from either way to name it."""
+    if argument is not None and option is not None and argument != option:
+        raise typer.BadParameter(f"the application is named twice: {argument!r} and --app {option!r}")
+    return argument or option
 
 
 @fleet_commands.command()
 def worker(
-    app: Annotated[str | None, typer.Option("--app", help="The application, as module:attribute")] = None,
+    application: AppArgument = None,
+    app: AppOption = None,
     backend: Annotated[str | None, typer.Option(help="redis://HOST:PORT/DB, the same as of the servers")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Tasks it runs at once")] = None,
     drain_grace: Annotated[
@@ -43,7 +56,7 @@ def worker(
     from .app_loader import load_server, run_async
 
     flags = {"backend": backend, "concurrency": concurrency, "drain_grace": drain_grace, "log_level": log_level}
-    server = load_server(app, **flags)
+    server = load_server(one_app(application, app), **flags)
     run_async(lambda: work(server))
 
 

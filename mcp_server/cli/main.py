@@ -17,7 +17,7 @@ import typer.main
 from .._version import package_version
 from ..errors import ConfigurationError
 from ..settings import Settings
-from .fleet import fleet_commands
+from .fleet import AppArgument, AppOption, fleet_commands, one_app
 from .keys import key_commands
 from .output import leave_pipe, prepare, say
 from .server import commands as server_commands
@@ -34,7 +34,6 @@ app.add_typer(commands)
 app.add_typer(fleet_commands)
 app.add_typer(key_commands, name="keys")
 
-AppOption = Annotated[str | None, typer.Option("--app", help="The application, as module:attribute")]
 BackendOption = Annotated[str | None, typer.Option(help="sqlite:///PATH or redis://HOST:PORT/DB")]
 LogLevelOption = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
 
@@ -48,6 +47,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 @app.command()
 def serve(
+    application: AppArgument = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one")] = None,
     backend: BackendOption = None,
@@ -60,22 +60,35 @@ def serve(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Listen on other addresses than loopback without authentication")
     ] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes")] = False,
 ) -> None:
     """Serve MCP, progress streams and health over HTTP, and run tasks."""
     from ..hosting import serve as serve_http
     from .app_loader import load_server, run_async
 
     access = {"auth": auth, "issuer": issuer, "audience": audience, "insecure": insecure}
-    server = load_server(app, host=host, port=port, backend=backend, log_level=log_level, **access)
+    flags = {"host": host, "port": port, "backend": backend, "log_level": log_level, **access}
+    chosen = one_app(application, app)
+    if reload:
+        from .reload import serve_reloading
+
+        serve_reloading(chosen, work=not no_worker, **flags)
+        return
+    server = load_server(chosen, **flags)
     run_async(lambda: serve_http(server, work=not no_worker))
 
 
 @app.command()
-def stdio(backend: BackendOption = None, app: AppOption = None, log_level: LogLevelOption = None) -> None:
+def stdio(
+    application: AppArgument = None,
+    backend: BackendOption = None,
+    app: AppOption = None,
+    log_level: LogLevelOption = None,
+) -> None:
     """Serve one MCP client over standard input and output."""
     from .app_loader import load_server, run_async
 
-    server = load_server(app, backend=backend, log_level=log_level)
+    server = load_server(one_app(application, app), backend=backend, log_level=log_level)
     run_async(server.run_stdio_async)
 
 

@@ -28,7 +28,7 @@ from .session import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from client_sdk import LongTaskClient, TaskHandle
+    from client_sdk import LongTaskClient, Refused, TaskHandle
     from client_sdk.wire import Snapshot, TaskDetail
 
 __all__ = ["commands", "conclude", "shown"]
@@ -59,10 +59,19 @@ def run(
     token: TokenOption = None,
 ) -> None:
     """Start a task, show its progress, print its result."""
+    from client_sdk import Refused
+
     arguments = dict(_argument(text) for text in arg or ())
 
     async def go(client: LongTaskClient) -> None:
-        handle = await client.start(task_type, arguments, priority=priority, start_after=start_after)
+        try:
+            handle = await client.start(task_type, arguments, priority=priority, start_after=start_after)
+        except Refused as error:
+            # `--arg text=123`: a number that was wanted as a text.
+            texts = _texts_of(arg or [], error)
+            if not texts:
+                raise
+            handle = await client.start(task_type, {**arguments, **texts}, priority=priority, start_after=start_after)
         say(f"task    {handle.id}")
         with going_on(handle.id):
             await conclude(handle, await shown(handle, as_json), as_json, seen=True)
@@ -297,6 +306,12 @@ def _argument(text: str) -> tuple[str, Any]:
     if not separator or not name:
         raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--arg")
     return name, _value(value, f"--arg {name}")
+
+
+def _texts_of(given: list[str], error: Refused) -> dict[str, str]:
+    """The arguments that were refused because a text was expected, as they were typed."""
+    wanted = {e.get("path") for e in error.details.get("errors", ()) if e.get("expected") == "string"}
+    return {name: text for name, _, text in (each.partition("=") for each in given) if name in wanted}
 
 
 def _value(text: str, place: str) -> Any:

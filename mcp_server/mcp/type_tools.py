@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from itertools import count
 from typing import Annotated, Any, get_type_hints
 
 from mcp.server.context import ServerRequestContext
@@ -36,7 +37,6 @@ from .wait import Hold
 
 __all__ = ["TypeToolCalls", "task_tool"]
 
-CONTEXT = "mcp_context"
 
 Request = ServerRequestContext[Any, Any]
 
@@ -120,8 +120,11 @@ def task_tool(engine: Engine, task_type: TaskType) -> ToolBinding:
 
 
 def _function(engine: Engine, task_type: TaskType) -> Callable[..., Any]:
+    # The SDK finds its context by annotation, so any name will do that is not the name of an argument.
+    context = next(name for n in count() if not task_type.accepts(name := f"mcp_context{n or ''}"))
+
     async def call(**arguments: Any) -> CallToolResult:
-        arguments.pop(CONTEXT, None)
+        arguments.pop(context, None)
         given = to_jsonable(arguments, "arguments", engine.settings.max_argument_bytes)
         task = await engine.wait(await engine.start(task_type.name, given, principal=ANONYMOUS), math.inf)
         if (error := protocol_error(task)) is not None:
@@ -134,7 +137,7 @@ def _function(engine: Engine, task_type: TaskType) -> Callable[..., Any]:
         for name, parameter in inspect.signature(task_type.function).parameters.items()
         if task_type.accepts(name)
     ]
-    parameters.append(inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=Context, default=None))
+    parameters.append(inspect.Parameter(context, inspect.Parameter.KEYWORD_ONLY, annotation=Context, default=None))
     returns = _returns(task_type)
     call.__name__ = task_type.name
     call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]

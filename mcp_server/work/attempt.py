@@ -35,7 +35,7 @@ from ..task import Status, Task
 from .forking import Children
 from .outbox import Outbox
 from .process import run_in_process
-from .raised import only, told_by
+from .raised import only, told_by, unexpected
 from .runners import call_plain, run_async, run_in_thread
 
 __all__ = ["Attempt"]
@@ -221,17 +221,17 @@ class Attempt:
             output, summary = await self._call()
             summary = None if summary is None else bounded_text(summary, "summary", self.max_bytes)
             return Completed(output, self._expires_at(), summary)
-        except anyio.get_cancelled_exc_class():
+        except anyio.get_cancelled_exc_class() as raised:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             # Nothing cancelled this attempt: the function raised the exception itself.
-            return self._failed(self._incident())
+            return self._failed(self._incident(raised))
         except BaseException as raised:  # whatever a function raises, the server goes on
             if anyio.current_effective_deadline() == -math.inf:
                 self._request_stop("shutdown")
             if self._stop:
                 return self._stopped_end()
-            return self._failed(told_by(only(raised), self.max_bytes) or self._incident())
+            return self._failed(told_by(only(raised), self.max_bytes) or self._incident(only(raised)))
 
     async def _call(self) -> tuple[Any, str | None]:
         """The result of the function, JSON-clean, and its summary."""
@@ -263,9 +263,9 @@ class Attempt:
             output = await run_in_thread(function, arguments, name=f"task {self.type.name} {task.id}")
         return output, context.summary
 
-    def _incident(self) -> TaskError:
+    def _incident(self, raised: BaseException) -> TaskError:
         incident = log_incident(logger, f"task {self.task.id} ({self.type.name})")
-        return TaskError(f"The task failed unexpectedly (incident {incident})", details={"incident": incident})
+        return unexpected(raised, incident, masked=self._settings.mask_errors == "on")
 
     def _failed(self, error: TaskError) -> End:
         policy = self.type.policy

@@ -176,9 +176,17 @@ def _result(end: Mapping[str, Any] | None, returncode: int | None) -> tuple[Any,
         case "stopped":
             raise TaskCancelled
         case "crash":
-            raise RuntimeError(f"the task's process raised:\n{end['traceback']}")
+            raise _Crash(end["described"], end["traceback"])
         case _:
             raise TaskError(**{name: value for name, value in end.items() if name != "do"})
+
+
+class _Crash(RuntimeError):
+    """An exception in the process: its traceback for the log, and its description for callers."""
+
+    def __init__(self, described: str, traceback: str) -> None:
+        super().__init__(f"the task's process raised:\n{traceback}")
+        self.described = described
 
 
 def _how(returncode: int | None) -> str:

@@ -29,7 +29,7 @@ from ..events import Happening
 from ..jsonable import bounded_text
 from ..registry import TaskType
 from .pipe import as_json
-from .raised import as_dict, told_by
+from .raised import as_dict, described, only, told_by
 from .runners import call_plain
 
 __all__ = ["main"]
@@ -130,7 +130,9 @@ def run(source: BinaryIO, target: BinaryIO) -> None:
         if (told := told_by(raised, order["max_bytes"])) is not None:
             pipe.say(do="fail", **as_dict(told))
         else:
-            pipe.say(do="crash", traceback=traceback.format_exc()[-MAX_TRACEBACK_CHARS:])
+            pipe.say(
+                do="crash", described=described(only(error)), traceback=traceback.format_exc()[-MAX_TRACEBACK_CHARS:]
+            )
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

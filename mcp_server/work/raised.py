@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from ..errors import InvalidArgument, TaskError, protocol_error
+from ..errors import InvalidArgument, TaskError, cut, protocol_error
 from ..jsonable import to_jsonable, unicode_text
 
-__all__ = ["as_dict", "only", "told_by"]
+__all__ = ["as_dict", "described", "only", "told_by", "unexpected"]
 
 MAX_MESSAGE_CHARS, MAX_CODE_CHARS = 10_000, 200
 """Characters kept of an error."""
+
+
+MAX_SHOWN_CHARS = 1_000
+"""Characters shown of an unexpected exception."""
+_FOLDERS = re.compile(r"(?<![\w:/.])(?:file://)?(?:/[^\s/'\":,;()<>]+)+/(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\'\":]+\\)+")
+"""The folders of an absolute path; the last name stays. A path within a URL is left alone."""
 
 
 def told_by(raised: BaseException, max_bytes: int) -> TaskError | None:
@@ -36,6 +43,27 @@ def told_by(raised: BaseException, max_bytes: int) -> TaskError | None:
         details=details,
         retry=error.retry,
     )
+
+
+def unexpected(raised: BaseException, incident: str, *, masked: bool) -> TaskError:
+    """The TaskError that stands for an exception that says nothing on purpose: its type and message.
+
+    Args:
+        incident: finds the traceback in the log.
+        masked: leave out everything but the incident.
+    """
+    said = "The task failed unexpectedly" if masked else getattr(raised, "described", None) or described(raised)
+    return TaskError(f"{said} (incident {incident})", details={"incident": incident})
+
+
+def described(raised: BaseException) -> str:
+    """Type and message of an exception in one line, without the folders of the server."""
+    try:
+        message = " ".join(unicode_text(raised).split())
+    except Exception:  # an author's own `__str__`
+        message = ""
+    message = _FOLDERS.sub("", message)
+    return cut(f"{type(raised).__name__}: {message}" if message else type(raised).__name__, MAX_SHOWN_CHARS)
 
 
 def as_dict(error: TaskError) -> dict[str, Any]:

@@ -114,7 +114,7 @@ async def test_05_a_plain_function_runs_in_a_thread_and_has_stages(client: LongT
 
 
 async def test_06_a_task_fails_with_what_its_author_says(client: LongTaskClient) -> None:
-    """`TaskError` reaches the caller with its code and details; any other exception only as an incident."""
+    """`TaskError` reaches the caller with its code and details; any other exception with its type and an incident."""
     with pytest.raises(TaskFailed, match="nothing to add") as failed:
         await (await client.start("slow_sum", {"numbers": []})).result()
     assert failed.value.error_code == "EMPTY"

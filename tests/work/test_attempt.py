@@ -53,7 +53,7 @@ RAISED: dict[str, tuple[Callable[[], BaseException], str, str]] = {
     "TaskError": (lambda: TaskError("no such page", code="NO_PAGE"), "NO_PAGE", "no such page"),
     "wrapped TaskError": (lambda: ExceptionGroup("g", [TaskError("inner", code="IN")]), "IN", "inner"),
     "InvalidArgument": (lambda: InvalidArgument("bad", errors=[]), "INVALID_ARGUMENT", "bad"),
-    "Exception": (lambda: ValueError("secret"), "TASK_FAILED", "incident"),
+    "Exception": (lambda: ValueError("bad page"), "TASK_FAILED", "ValueError: bad page (incident "),
     "exit": (lambda: SystemExit(3), "EXIT", "exit(3)"),
     "wrapped exit": (lambda: BaseExceptionGroup("g", [SystemExit(3)]), "EXIT", "exit(3)"),
     "KeyboardInterrupt": (KeyboardInterrupt, "TASK_FAILED", "incident"),
@@ -68,7 +68,7 @@ RAISED: dict[str, tuple[Callable[[], BaseException], str, str]] = {
 @pytest.mark.parametrize("raised", RAISED)
 @pytest.mark.parametrize("threaded", [False, True])
 async def test_whatever_is_raised_fails_this_task_only(engine: Engine, raised: str, threaded: bool) -> None:
-    """With what the author said, or an incident number and no word of the exception; the next task runs as ever."""
+    """With what the author said, or the exception and an incident number; the next task runs as ever."""
     make, code, message = RAISED[raised]
 
     async def work() -> None:
@@ -83,7 +83,6 @@ async def test_whatever_is_raised_fails_this_task_only(engine: Engine, raised: s
         failed = await run(engine, "work")
         assert failed_with(failed)[0] == code
         assert message in failed_with(failed)[1]
-        assert "secret" not in str(failed.error)
         assert (await run(engine, "fine")).output == "fine"
 
 
