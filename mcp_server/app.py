@@ -42,6 +42,7 @@ from .web.failures import error_response
 from .web.feed import Feeds
 from .web.health import health_routes
 from .web.middleware import NoTrailingSlash, OnlyWhileOpen
+from .web.pages import page_routes
 from .web.rest import rest_routes
 from .web.routes import progress_routes
 from .web.tasks import Tasks
@@ -295,6 +296,8 @@ class LongTaskServer(MCPServer[Any]):
                     max_body_bytes=max_body_bytes,
                     middleware=access.guard,
                 ),
+                # Last, so that an application's own `/` wins.
+                *(page_routes() if settings.ui == "on" else ()),
             ],
             middleware=[
                 Middleware(OnlyWhileOpen, lambda: endpoint.is_open),

@@ -135,7 +135,8 @@ async def serve(server: LongTaskServer, *, work: bool = True) -> None:
         # time must be received by our own receiver, or the tasks would not be given back.
         async with running(server, work=work):
             url = _url(listener)
-            where = f"MCP at {url}/mcp, tasks in {without_password(settings.backend)}"
+            page = f", page at {url}/ui" if settings.ui == "on" else ""
+            where = f"MCP at {url}/mcp{page}, tasks in {without_password(settings.backend)}"
             line = f"longtasks {package_version()} listening on {url} ({where})"
             print(line, file=sys.stderr, flush=True)  # noqa: T201
             await http.serve([listener])

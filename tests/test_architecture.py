@@ -47,7 +47,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"extension"},
     ],
     "web": [
-        {"bodies", "cors", "failures", "feed", "ui_messages", "watch"},
+        {"bodies", "cors", "failures", "feed", "pages", "ui_messages", "watch"},
         {"middleware", "openapi", "sse"},
         {"tasks"},
         {"health", "rest", "routes", "tickets"},
