@@ -45,6 +45,7 @@ from .web.middleware import NoTrailingSlash, OnlyWhileOpen
 from .web.pages import page_routes
 from .web.rest import rest_routes
 from .web.routes import progress_routes
+from .web.sockets import socket_route
 from .web.tasks import Tasks
 from .web.tickets import ticket_routes
 from .web.watch import Watches
@@ -289,6 +290,10 @@ class LongTaskServer(MCPServer[Any]):
                 *access.resource_routes,
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
+                socket_route(
+                    self.tasks,
+                    is_let_in=lambda opening: not access.is_required or _is_authenticated(opening),
+                ),
                 *rest_routes(
                     self.tasks,
                     title=self.name,
@@ -391,3 +396,7 @@ def _sender(request: HTTPConnection) -> Principal:
 
 def _is_admin(request: HTTPConnection) -> bool:
     return ADMIN in _sender(request).scopes
+
+
+def _is_authenticated(request: HTTPConnection) -> bool:
+    return getattr(request.scope.get("user"), "is_authenticated", False)

@@ -50,7 +50,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"bodies", "cors", "failures", "feed", "pages", "ui_messages", "watch"},
         {"middleware", "openapi", "sse"},
         {"tasks"},
-        {"health", "rest", "routes", "tickets"},
+        {"health", "rest", "routes", "sockets", "tickets"},
     ],
 }
 """The same within a package."""

@@ -25,7 +25,16 @@ from ..errors import (
     cut,
 )
 
-__all__ = ["HTTP_STATUS", "PROGRESS_STATUS", "BodyTooLarge", "NotJSON", "StatusTable", "answering", "error_response"]
+__all__ = [
+    "HTTP_STATUS",
+    "PROGRESS_STATUS",
+    "BodyTooLarge",
+    "NotJSON",
+    "StatusTable",
+    "answering",
+    "error_object",
+    "error_response",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +72,9 @@ HTTP_STATUS: StatusTable = (
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def error_response(
-    error: CallerError, action: str, table: StatusTable = PROGRESS_STATUS, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """The failure of `action` as a response."""
-    status = next(code for kind, code in table if isinstance(error, kind))
-    reply = wire.Reply[None](
+def error_object(error: CallerError, action: str) -> wire.Reply[None]:
+    """The failure of `action` as the tools show it."""
+    return wire.Reply[None](
         status="error",
         action=action,
         error=error.message,
@@ -76,12 +82,19 @@ def error_response(
         details=error.details,
         timestamp=wire.timestamp(time.time()),
     )
+
+
+def error_response(
+    error: CallerError, action: str, table: StatusTable = PROGRESS_STATUS, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The failure of `action` as a response."""
+    status = next(code for kind, code in table if isinstance(error, kind))
     more = dict(headers or {})
     if status in (429, 503):
         more["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
     if isinstance(error, InsufficientScope):
         more["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.details["scope"]}"'
-    return JSONResponse(reply.model_dump(), status_code=status, headers=more)
+    return JSONResponse(error_object(error, action).model_dump(), status_code=status, headers=more)
 
 
 def answering(endpoint: Endpoint, table: StatusTable = PROGRESS_STATUS) -> Endpoint:

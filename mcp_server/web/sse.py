@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from client_sdk import wire
 
@@ -54,7 +54,7 @@ def _one_lined(text: bytes) -> bytes:
     return text
 
 
-def cursor_of(request: Request) -> int | None:
+def cursor_of(request: HTTPConnection) -> int | None:
     """The number of the last event the caller has, from the header or the query: 0 for none, None for `from=now`.
 
     Raises:

@@ -24,7 +24,7 @@ from ..errors import LimitExceeded, NotReady, Unavailable
 from ..log import Log
 from ..task import Status, Task
 from ..views import detail, frames, no_result, snapshot, start_of
-from .feed import Feeds
+from .feed import Feeds, Segment
 from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data, encode_event
 from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
 from .watch import Change, Watches
@@ -144,11 +144,24 @@ class Tasks:
 
         It ends without a terminal event (`done`, `error`) when the server stops.
         """
-        log = await self._engine.open(operation_id, principal=self._principal)
-        async with aclosing(self._follow(log, after)) as segments:
+        async with aclosing(self.follow(operation_id, after)) as segments:
             async for segment in segments:
                 for number, name, data in segment.frames if segment else ():
                     yield wire.StreamEvent(id=number, event=name, data=data)
+
+    async def follow(self, operation_id: str, after: int | None) -> AsyncGenerator[Segment | None, None]:
+        """As `events`, in the segments that all readers share; None after silence. `after` None begins with now.
+
+        Raises:
+            LimitExceeded: `max_streams` streams are open.
+        """
+        log = await self._engine.open(operation_id, principal=self._principal)
+        if log.task.is_over and after == log.task.last_event_id:
+            return
+        self._check_room()
+        async with aclosing(self._follow(log, after)) as segments:
+            async for segment in segments:
+                yield segment
 
     async def page(self, operation_id: str, *, after: int = 0, limit: int = 100) -> wire.EventPage:
         """The events after a number that are there already.
@@ -322,7 +335,7 @@ class Tasks:
         self._check_room()
         return self._response(body(log, cursor), headers)
 
-    def _follow(self, log: Log, cursor: int | None) -> AsyncGenerator[Any, None]:
+    def _follow(self, log: Log, cursor: int | None) -> AsyncGenerator[Segment | None, None]:
         return self._feeds.follow(log, cursor, heartbeat=self._engine.settings.heartbeat)
 
     async def _get(self, operation_id: str) -> Task:
