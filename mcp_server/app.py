@@ -291,8 +291,7 @@ class LongTaskServer(MCPServer[Any]):
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
                 socket_route(
-                    self.tasks,
-                    is_let_in=lambda opening: not access.is_required or _is_authenticated(opening),
+                    self.tasks, is_let_in=lambda opening: not access.is_required or _is_authenticated(opening)
                 ),
                 *rest_routes(
                     self.tasks,
