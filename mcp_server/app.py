@@ -299,7 +299,7 @@ class LongTaskServer(MCPServer[Any]):
                     version=package_version(),
                     max_body_bytes=max_body_bytes,
                     middleware=access.guard,
-                ),
+                ),  # fmt: skip
                 # Last, so that an application's own `/` wins.
                 *(page_routes() if settings.ui == "on" else ()),
             ],
@@ -334,9 +334,9 @@ class LongTaskServer(MCPServer[Any]):
         self, *, host: str | None = None, port: int | None = None, **options: Any
     ) -> None:
         """The work of `server.run("streamable-http")`: serve `http_app`, by default where the settings say."""
-        settings = self.engine.settings
-        settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
-        if settings != self.engine.settings:
+        given = self.engine.settings
+        settings = replace(given, host=host or given.host, port=given.port if port is None else port)
+        if settings != given:
             self.configure(settings)
         await super().run_streamable_http_async(host=settings.host, port=settings.port, **options)
 
