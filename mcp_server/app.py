@@ -291,7 +291,7 @@ class LongTaskServer(MCPServer[Any]):
                 # Its own `/mcp` is never reached: ours comes first.
                 *sdk.routes,
                 socket_route(
-                    self.tasks, is_let_in=lambda opening: not access.is_required or _is_authenticated(opening)
+                    self.tasks, is_let_in=lambda opening: not access.is_required or opening.user.is_authenticated
                 ),
                 *rest_routes(
                     self.tasks,
@@ -299,7 +299,7 @@ class LongTaskServer(MCPServer[Any]):
                     version=package_version(),
                     max_body_bytes=max_body_bytes,
                     middleware=access.guard,
-                ),  # fmt: skip
+                ),
                 # Last, so that an application's own `/` wins.
                 *(page_routes() if settings.ui == "on" else ()),
             ],
@@ -395,7 +395,3 @@ def _sender(request: HTTPConnection) -> Principal:
 
 def _is_admin(request: HTTPConnection) -> bool:
     return ADMIN in _sender(request).scopes
-
-
-def _is_authenticated(request: HTTPConnection) -> bool:
-    return getattr(request.scope.get("user"), "is_authenticated", False)
