@@ -222,7 +222,10 @@ async def test_a_file_of_an_older_program_goes_on(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         for name in ("tasks_due", "tasks_delayed", "tasks_abandonable"):
             connection.execute(f"DROP INDEX {name}")
+        for name in ("claimable_created", "claimable_changed"):
+            connection.execute(f"DROP TRIGGER {name}")
         connection.execute("ALTER TABLE tasks DROP COLUMN claimable")
+        connection.execute("DROP TABLE documents")
         for statement in first:
             if any(name in statement for name in ("INDEX tasks_queued", "INDEX tasks_delayed", "INDEX tasks_running")):
                 connection.execute(statement)
@@ -245,3 +248,19 @@ async def test_a_file_of_an_older_program_goes_on(tmp_path: Path) -> None:
                 await both.wait()
                 serving.cancel_scope.cancel()
         assert await backend.load(finished.id) == finished
+
+
+async def test_an_older_program_may_go_on_with_the_file_for_a_while(tmp_path: Path) -> None:
+    """Its statements know no `claimable`: a task that it ends is claimed by no one, one that it creates can be."""
+    path = tmp_path / "tasks.db"
+    async with SQLiteBackend(path) as backend:
+        running = await move(backend, await create(backend), Kind.STARTED)
+        with closing(sqlite3.connect(path)) as older:
+            older.execute("UPDATE tasks SET status = 'completed' WHERE id = ?", (running.id,))
+            older.execute(
+                "INSERT INTO tasks (id, owner, type, priority, status, not_before, last_event_id, snapshot)"
+                " VALUES ('new', '', 'x', 0, 'queued', 0, 1, x'00')"
+            )
+            older.commit()
+            found = dict(older.execute("SELECT id, claimable FROM tasks").fetchall())
+    assert found == {running.id: "never", "new": "when_due"}
