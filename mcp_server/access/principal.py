@@ -57,7 +57,7 @@ class Principal:
     @classmethod
     def of(cls, owner: str, scopes: Iterable[str], *, credential: str = "", expires_at: float | None = None) -> Self:
         """A principal with those of the scopes that are ours."""
-        known = frozenset(scopes) & SCOPES.keys()
+        known = frozenset(scopes).intersection(SCOPES)
         return cls(owner, frozenset(SCOPES) if ADMIN in known else known, credential, None, expires_at)
 
     def require(self, operation: str) -> None:

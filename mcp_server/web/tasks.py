@@ -286,7 +286,11 @@ class Tasks:
 
         Raises:
             InvalidArgument, LimitExceeded: as `sse`.
+            InsufficientScope: the caller may not list or see tasks.
         """
+        # Before the answer begins, which cannot be taken back.
+        for operation in ("list", "get"):
+            self._principal.require(operation)
         cursor = cursor_of(request)
         since = int(time.time() * 1000) if cursor is None else cursor - OVERLAP if cursor else 0
         self._check_room()

@@ -101,7 +101,7 @@ async def test_a_conversation_needs_no_sticky_balancer(running: Running) -> None
                     ends[message.get("params", {}).get("taskId")] = message.get("params", {}).get("status")
             assert (ends[asking], ends[counting]) == ("completed", "cancelled")
             assert (await client.get(asking))["status"] == "completed"
-            assert (await client.reply("get_task_result", operation_id=asking))["data"]["result"] is True
+            assert (await client.reply("get_task_result", operation_id=asking))["data"]["output"] is True
 
 
 async def test_what_one_replica_asks_before_there_is_a_task_is_answered_to_the_next(running: Running) -> None:
