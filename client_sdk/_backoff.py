@@ -20,7 +20,7 @@ _MIN_BASE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a client keeps trying, in seconds.
+    """The times for which a client keeps trying, in seconds.
 
     Args:
         total: how long the server may stay away, from the first failure on, before the caller

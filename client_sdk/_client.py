@@ -191,11 +191,11 @@ class LongTaskClient:
         return await self._connection.call("list_operations", filters, Operations)
 
     async def task_types(self) -> Sequence[TaskTypeInfo]:
-        """What the server can do, with the JSON Schema of the arguments."""
+        """The task types of the server, with the JSON Schema of their arguments."""
         return (await self._connection.call("list_task_types", {}, TaskTypes)).task_types
 
     async def health(self) -> Health:
-        """How the server is; an answer of `unhealthy` is an answer.
+        """The health of the server; an answer of `unhealthy` is an answer.
 
         Raises:
             Unavailable: there was none.

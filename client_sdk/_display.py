@@ -154,7 +154,7 @@ class _Screen(Protocol):
     def line(self, text: str) -> None: ...
 
     def state(self, text: str | None) -> None:
-        """What the task or the connection is in, until the next progress; None: nothing special any more."""
+        """The special state of the task or the connection, until the next progress; None: nothing special any more."""
 
     def ended(self, how: str) -> None:
         """The task has ended without a result."""

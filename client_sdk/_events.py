@@ -1,4 +1,4 @@
-"""What a task tells its watchers, as types to match on.
+"""The events of a task, as types to match on.
 
     async for event in handle.events():
         match event:
@@ -51,7 +51,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressEvent(_Event):
-    """How far the task is. The last of a completed task has status `completed`, 100 percent and no number."""
+    """The progress of the task. The last of a completed task has status `completed`, 100 percent and no number."""
 
     name: ClassVar[str] = "progress"
     data: Progress

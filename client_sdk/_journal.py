@@ -27,7 +27,7 @@ __all__ = ["Entry", "Journal"]
 
 
 class Entry(BaseModel):
-    """What is kept of one task."""
+    """The facts kept of one task."""
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
 

@@ -67,7 +67,7 @@ class _Loop:
             raise RuntimeError(_CLOSED) from None
 
     def outcome(self, call: _Call[T]) -> T:
-        """What the call gave, now or when it was handed over before.
+        """The value that the call gave, now or when it was handed over before.
 
         An interrupt ends the wait and cancels the call; a value it has by then stays in it.
         """

@@ -359,7 +359,7 @@ class LongTaskServer(MCPServer[Any]):
         """Raise unless the address to listen on fits to who is let in.
 
         Raises:
-            ConfigurationError: others than this machine could reach it, and nobody has to authenticate.
+            ConfigurationError: other machines could reach it, and no authentication is asked for.
         """
         settings = self.engine.settings
         if not (is_loopback(settings.host) or settings.insecure or self._access().is_required):

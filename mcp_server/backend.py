@@ -204,8 +204,8 @@ class Backend(Protocol):
         """Call `handle(task_id)` for every task whose work is due, until cancelled.
 
         Due are queued tasks whose `not_before` has come, by priority (9 first) then age, and
-        live tasks whose process died. While `handle` runs, the task is leased: nobody
-        else is given it, here or in another process, even if this event loop is blocked for long. A process
+        live tasks whose process died. While `handle` runs, the task is leased: it
+        is given to no other call, here or in another process, even if this event loop is blocked for long. A process
         that dies loses its leases within seconds. A lease that was lost (the machine
         slept) cancels the call. When `handle` returns the lease ends; if the task is
         queued again it is due again at its `not_before`. At least once: `handle` begins by

@@ -28,7 +28,7 @@ __all__ = ["listening", "running", "serve", "set_up_logging"]
 GRACEFUL_SECONDS = 2
 """Seconds that requests which are being answered may go on after a signal. Streams end at once."""
 TICK_SECONDS = 0.1
-"""How often uvicorn, too, looks whether a second signal came."""
+"""Seconds between two looks for a second signal; uvicorn's own interval."""
 MARGIN_SECONDS = 2.0
 """Seconds that the end of a process may take beyond the graces of its tasks."""
 

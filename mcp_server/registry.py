@@ -227,7 +227,7 @@ class TaskType:
         return InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors)
 
     def to_json(self, result: Any, max_bytes: int) -> Any:
-        """What the function returned as plain JSON, which fits `output_schema`.
+        """The result of the function as plain JSON, which fits `output_schema`.
 
         Raises:
             TaskError: `INVALID_RESULT` when the value does not fit its declared type, `NOT_JSON`, `TOO_LARGE`.

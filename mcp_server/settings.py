@@ -69,7 +69,7 @@ class Settings:
     )
     issuer: str | None = _setting(None, "URL of the issuer whose tokens are accepted, with `auth=oidc`")
     audience: str | None = _setting(None, "What the issuer's tokens must be for: the public URL of this server")
-    insecure: bool = _setting(False, "Listen on other addresses than loopback though nobody has to authenticate")
+    insecure: bool = _setting(False, "Listen on other addresses than loopback without authentication")
     ui: Literal["on", "off"] = _setting("on", "Whether `/` and `/ui` answer with the page that shows the tasks")
     max_streams: int = _setting(10_000, "Open progress streams per process; one more is answered 503")
     heartbeat: float = _setting(15.0, "Seconds of silence after which a stream gets a comment")

@@ -1,4 +1,4 @@
-"""Who a caller is, what they may do and how much.
+"""Access: the identity of a caller, and the operations that it may ask for.
 
     principal   owner and scopes of one request's sender; the table of operation and scope
     keys        keys of our own: made, listed, revoked, verified

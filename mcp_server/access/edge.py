@@ -144,7 +144,7 @@ class _Admitted(AccessToken):
 
 
 def principal_of(user: object) -> Principal:
-    """The principal behind a request's `scope["user"]`; anonymous where nobody has to authenticate.
+    """The principal behind a request's `scope["user"]`; anonymous where no authentication is asked for.
 
     Tokens that a verifier of the application's own accepted may do all that an owner may,
     unless they name scopes of ours.
@@ -162,7 +162,7 @@ def principal_of(user: object) -> Principal:
 
 
 class Access:
-    """Who is let into one HTTP application, as its settings and its author want it.
+    """The guard of one HTTP application, as its settings and its author want it.
 
     Args:
         settings: `auth`, `issuer`, `audience`, `request_state_key`.
@@ -203,7 +203,7 @@ class Access:
 
     @property
     def middleware(self) -> list[Middleware]:
-        """What makes a principal of each request's credential, valid or none."""
+        """The middleware that makes a principal of each request's credential, valid or none."""
         if self._verifier is None:
             return []
         backend = _Bearer(self._verifier, self._bound_to, self.tickets)
@@ -214,7 +214,7 @@ class Access:
 
     @property
     def guard(self) -> list[Middleware]:
-        """What stands before a route for callers with a valid credential only; refusals say where to get one."""
+        """The middleware of a route for callers with a valid credential only; a refusal says where to get one."""
         if not self.is_required:
             return []
         url = None if self._resource is None else build_resource_metadata_url(self._resource)

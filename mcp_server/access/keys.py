@@ -32,9 +32,9 @@ __all__ = ["PREFIX", "Key", "KeyRing"]
 PREFIX = "ltk_"
 KIND = "keys"
 FRESH_SECONDS = 3.0
-"""How long a key that was looked up is believed without a look at the store."""
+"""Seconds a key that was looked up is believed without a look at the store."""
 USED_GRAIN = 60.0
-"""How coarse `last_used_at` is, in seconds: one write per key and minute at most."""
+"""The grain of `last_used_at`, in seconds: one write per key and minute at most."""
 REMEMBERED = 10_000
 """Key ids of which the last look-up is remembered, unknown ones included."""
 _FORM = re.compile(r"ltk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
@@ -42,7 +42,7 @@ _FORM = re.compile(r"ltk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What is known of a key; its secret is not. Times are seconds since the epoch."""
+    """The stored facts about a key; its secret is none of them. Times are seconds since the epoch."""
 
     id: str
     owner: str

@@ -14,7 +14,7 @@ class _Body(BaseModel):
 
 
 class StartBody(_Body):
-    """What to start, and how."""
+    """The order of a task."""
 
     task_type: str
     arguments: dict[str, Any] = Field(default_factory=dict, description="What the task type's schema asks for")

@@ -1,4 +1,4 @@
-"""What every request to the application passes."""
+"""The middleware that every request to the application passes."""
 
 from __future__ import annotations
 

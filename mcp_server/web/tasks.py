@@ -123,7 +123,7 @@ class Tasks:
         return await self._shown(task)
 
     async def result(self, operation_id: str, *, wait: float = 0.0) -> Any:
-        """What the task's function returned, as JSON data.
+        """The result of the task's function, as JSON data.
 
         Args:
             wait: seconds to wait for it.
@@ -231,7 +231,7 @@ class Tasks:
         return wire.Operations(operations=shown, count=len(shown), next_cursor=page.next_cursor)
 
     def types(self) -> Sequence[wire.TaskTypeInfo]:
-        """What can be started: each task type with the JSON Schema of its arguments."""
+        """The task types that can be started, each with the JSON Schema of its arguments."""
         return [
             wire.TaskTypeInfo(
                 name=t.name, description=t.description, input_schema=dict(t.input_schema), policy=t.policy.public()

@@ -1,6 +1,6 @@
 """All tasks of one owner, watched by many: one look at the store serves every watcher of an owner.
 
-A watcher that is up to date finds another looking and waits for it; if nobody looks, it looks for all. A look
+A watcher that is up to date finds another looking and waits for it; the first one looks for all. A look
 lists the newest tasks and those that are at work; one that was at work and is in neither list is loaded by itself.
 So the cost of watching is bounded by `WINDOW`, however many tasks and watchers there are.
 """
@@ -27,7 +27,7 @@ INTERVAL = 0.25
 SHARE = 10
 """A look that takes long is followed by so many times its length without one."""
 WINDOW = 200
-"""How many of the newest tasks are watched; of older ones, so many at work in each status are."""
+"""Tasks that are watched: the newest ones, and of older ones those at work in each status."""
 PAGE = 100
 AT_WORK = (Status.RUNNING, Status.INPUT_REQUIRED)
 

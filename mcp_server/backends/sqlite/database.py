@@ -129,7 +129,7 @@ class Database:
                 raise
 
     def check_in_place(self) -> None:
-        """Let pass that the path still leads to the file that is open.
+        """Raise unless the path still names the file that is open.
 
         SQLite would go on with a file that has no name any more, and all that it
         acknowledged would be gone at the next start.
