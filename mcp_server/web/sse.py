@@ -28,9 +28,11 @@ _LINE_ENDS = {"\x85".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u202
 
 def encode(segment: Segment) -> bytes:
     """The frames of a segment; an `id` line stands only before an event of the log."""
-    shown = zip(segment.frames, segment.json, strict=True)
+    parts: list[bytes] = []
+    for (number, name, _), data in zip(segment.frames, segment.json, strict=True):
+        parts += (_head(number, name), data, b"\n\n")
     # One search for the whole segment: a search for each event is a tenth of a replay.
-    return _one_lined(b"".join(_event(number, name, data) for (number, name, _), data in shown))
+    return _one_lined(b"".join(parts))
 
 
 def encode_event(number: int | None, name: str, json: bytes) -> bytes:
@@ -39,13 +41,13 @@ def encode_event(number: int | None, name: str, json: bytes) -> bytes:
     Args:
         json: its data, without a line feed.
     """
-    return _one_lined(_event(number, name, json))
+    return _one_lined(b"%b%b\n\n" % (_head(number, name), json))
 
 
-def _event(number: int | None, name: str, json: bytes) -> bytes:
+def _head(number: int | None, name: str) -> bytes:
     if number is None:
-        return b"event: %b\ndata: %b\n\n" % (name.encode(), json)
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (number, name.encode(), json)
+        return f"event: {name}\ndata: ".encode()
+    return f"id: {number}\nevent: {name}\ndata: ".encode()
 
 
 def encode_data(messages: Iterable[Any]) -> bytes:
