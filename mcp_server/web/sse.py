@@ -31,7 +31,6 @@ def encode(segment: Segment) -> bytes:
     parts: list[bytes] = []
     for (number, name, _), data in zip(segment.frames, segment.json, strict=True):
         parts += (_head(number, name), data, b"\n\n")
-    # One search for the whole segment: a search for each event is a tenth of a replay.
     return _one_lined(b"".join(parts))
 
 
@@ -56,6 +55,8 @@ def encode_data(messages: Iterable[Any]) -> bytes:
 
 
 def _one_lined(text: bytes) -> bytes:
+    if text.isascii():  # told many times faster than a search for each of the characters
+        return text
     for character, escape in _LINE_ENDS.items():
         if character in text:
             text = text.replace(character, escape)
