@@ -7,17 +7,18 @@ the stream and the snapshot alike, so that live and replayed, pushed and polled 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from client_sdk import wire
 
 from .backend import Fleet
-from .errors import NoResult, TaskFailed, TaskStopped
+from .errors import NoResult, NotReady, TaskFailed, TaskStopped
+from .registry import TaskType
 from .task import Event, Kind, Status, Task
 
-__all__ = ["Frame", "fleet", "frames", "gap", "no_result", "snapshot", "start_of"]
+__all__ = ["Frame", "fleet", "frames", "gap", "no_result", "snapshot", "start_of", "task_types"]
 
 
 class Frame(NamedTuple):
@@ -27,6 +28,9 @@ class Frame(NamedTuple):
     """None for a frame that is no event of the log: the closing progress, the present state, a gap."""
     name: str
     data: dict[str, Any]
+
+    def as_wire(self) -> wire.StreamEvent:
+        return wire.StreamEvent(id=self.number, event=self.name, data=self.data)
 
 
 def detail(task: Task, *, queue_position: int | None = None) -> wire.TaskDetail:
@@ -97,12 +101,24 @@ def start_of(task: Task, cursor: int | None) -> tuple[list[Frame], int]:
 
 
 def no_result(task: Task, **details: Any) -> NoResult:
-    """The failure to answer with when the result of a failed or cancelled task is asked for."""
+    """The failure to answer with when the result of a task is asked for that has none, or none yet."""
+    if not task.is_over:
+        return NotReady(f"The task is {task.status} ({task.progress:.0f} %); it has no result yet", **details)
     if task.error is None:
         return TaskStopped("The task was cancelled", operation_id=task.id, reason=task.reason, **details)
     failure = _failure(task.error)
     assert failure is not None
     return TaskFailed(failure.message, operation_id=task.id, **failure.model_dump(exclude={"message"}), **details)
+
+
+def task_types(types: Iterable[TaskType]) -> list[wire.TaskTypeInfo]:
+    """The task types as callers see them who look for one to start."""
+    return [
+        wire.TaskTypeInfo(
+            name=t.name, description=t.description, input_schema=dict(t.input_schema), policy=t.policy.public()
+        )
+        for t in types
+    ]
 
 
 def gap(task: Task) -> Frame:

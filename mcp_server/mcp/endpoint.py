@@ -118,7 +118,7 @@ class MCPEndpoint:
         # httptools keeps trailing blanks in header values, which the SDK compares exactly.
         scope = {**scope, "headers": [(name, value.strip()) for name, value in scope["headers"]]}
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        wants_json = _wants_json(headers.get("accept", ""))
+        wants_json, is_quick = _wants_json(headers.get("accept", "")), False
         session = headers.get(MCP_SESSION_ID_HEADER)
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
         if wants_json or "accept" not in headers:
@@ -131,12 +131,10 @@ class MCPEndpoint:
                 send = _tagged(send)
             manager = self._managers[False, json]
         elif version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
-            if headers.get(MCP_NAME_HEADER.lower()) in self._quick_tools and not _may_be_held(body):
-                # Nothing can come before the answer, nor does it take long: without what a stream needs, a
-                # third of the request's cost is saved.
-                await self._managers[True, True].handle_request(scope, replay, send)
-                return
-            manager = self._managers[True, wants_json]
+            # Nothing can come before the answer, nor does it take long: without what a stream needs, a
+            # third of the request's cost is saved.
+            is_quick = headers.get(MCP_NAME_HEADER.lower()) in self._quick_tools and not _may_be_held(body)
+            manager = self._managers[True, wants_json or is_quick]
         else:
             opens_session = _is_initialize(body)
             if opens_session and wants_json:
@@ -144,7 +142,8 @@ class MCPEndpoint:
             manager = self._managers[not opens_session, wants_json]
         handle = partial(manager.handle_request, scope, replay, send)
         # The SDK notices a client that hangs up only where it streams. (In a session it may come back for the answer.)
-        await (_while_connected(handle, receive) if manager.stateless and wants_json else handle())
+        is_watched = manager.stateless and wants_json and not is_quick
+        await (_while_connected(handle, receive) if is_watched else handle())
 
 
 async def _while_connected(handle: Callable[[], Awaitable[None]], receive: Receive) -> None:

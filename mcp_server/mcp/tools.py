@@ -15,11 +15,11 @@ from pydantic import Field
 
 from client_sdk import wire
 
-from ..errors import InvalidArgument, NotReady
+from ..errors import InvalidArgument
 from ..jsonable import to_json_text
 from ..log import Log
 from ..task import Event, Status, Task
-from ..views import frames, start_of
+from ..views import frames, no_result, start_of, task_types
 from .advice import next_events, next_of_list, next_of_several
 from .caller import Caller
 from .reply import ReplyTool, TaskReplies, waited
@@ -119,10 +119,7 @@ class LongTaskTools:
             before, cursor = start_of(task, since)
             budget = None if caller.is_bare else self._engine.settings.result_budget
             found = await _events_between(log, cursor, task.last_event_id, budget)
-            reply.events = [
-                wire.StreamEvent(id=number, event=name, data=data)
-                for number, name, data in (*before, *frames(task, found))
-            ]
+            reply.events = [frame.as_wire() for frame in (*before, *frames(task, found))]
             if found and found[-1].number < task.last_event_id:
                 reply.next = next_events(task, found[-1].number)
         return reply
@@ -234,13 +231,7 @@ class LongTaskTools:
 
     async def list_task_types(self) -> wire.TaskTypes:
         """The task types that can be started: name, description, arguments as JSON Schema, policy."""
-        types = [
-            wire.TaskTypeInfo(
-                name=t.name, description=t.description, input_schema=dict(t.input_schema), policy=t.policy.public()
-            )
-            for t in self._engine.registry
-        ]
-        return wire.TaskTypes(task_types=types)
+        return wire.TaskTypes(task_types=task_types(self._engine.registry))
 
     async def retry_task(self, ctx: Context, operation_id: OperationId) -> wire.StartReply:
         """Start a failed or cancelled task again: a new task, from the last checkpoint of the old one."""
@@ -255,8 +246,7 @@ class LongTaskTools:
 
     async def _not_ready(self, task: Task, caller: Caller, hold: Hold, since: float | None) -> CallToolResult:
         fields = await self._replies.advised(task, caller, hold, since=since)
-        status = fields["status"].value
-        error = NotReady(f"The task is {status} ({task.progress:.0f} %); it has no result yet", next=fields["next"])
+        error = no_result(task, next=fields["next"])
         data = wire.NotReadyData(**fields)
         return error_reply("get_task_result", error, terse=not caller.is_bare, data=data, is_error=False)
 

@@ -20,10 +20,10 @@ from client_sdk import wire
 
 from ..access.principal import ANONYMOUS, Principal
 from ..engine import Engine
-from ..errors import LimitExceeded, NotReady, Unavailable
+from ..errors import LimitExceeded, Unavailable
 from ..log import Log
 from ..task import Status, Task
-from ..views import detail, frames, no_result, snapshot, start_of
+from ..views import detail, frames, no_result, snapshot, start_of, task_types
 from .feed import Feeds, Segment
 from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data, encode_event
 from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
@@ -135,9 +135,7 @@ class Tasks:
         task = await self._waited(await self._get(operation_id), wait)
         if task.status is Status.COMPLETED:
             return task.output
-        if task.is_over:
-            raise no_result(task)
-        raise NotReady(f"The task is {task.status} ({task.progress:.0f} %); it has no result yet")
+        raise no_result(task)
 
     async def events(self, operation_id: str, *, after: int = 0) -> AsyncGenerator[wire.StreamEvent, None]:
         """Every event after a number, as it comes, to the end of the task; close it with `aclosing`.
@@ -146,8 +144,8 @@ class Tasks:
         """
         async with aclosing(self.follow(operation_id, after)) as segments:
             async for segment in segments:
-                for number, name, data in segment.frames if segment else ():
-                    yield wire.StreamEvent(id=number, event=name, data=data)
+                for frame in segment.frames if segment else ():
+                    yield frame.as_wire()
 
     async def follow(self, operation_id: str, after: int | None) -> AsyncGenerator[Segment | None, None]:
         """As `events`, in the segments that all readers share; None after silence. `after` None begins with now.
@@ -177,7 +175,7 @@ class Tasks:
         shown = [*before, *frames(log.task, found)]
         last = found[-1].number if found else after
         return wire.EventPage(
-            events=[wire.StreamEvent(id=number, event=name, data=data) for number, name, data in shown],
+            events=[frame.as_wire() for frame in shown],
             last_event_id=last,
             has_more=last < log.task.last_event_id,
         )
@@ -232,12 +230,7 @@ class Tasks:
 
     def types(self) -> Sequence[wire.TaskTypeInfo]:
         """The task types that can be started, each with the JSON Schema of its arguments."""
-        return [
-            wire.TaskTypeInfo(
-                name=t.name, description=t.description, input_schema=dict(t.input_schema), policy=t.policy.public()
-            )
-            for t in self._engine.registry
-        ]
+        return task_types(self._engine.registry)
 
     async def sse(self, operation_id: str, request: Request) -> Response:
         """The task's events as a response of server-sent events, resumed where the request says.
