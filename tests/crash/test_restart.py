@@ -80,6 +80,7 @@ async def test_a_task_that_kills_its_process_is_given_up_after_max_attempts(serv
     """A supervisor starts the server again each time; the third death is the task's last, and the server lives."""
     caller = await service.start()
     task_id = await caller.start("suicidal")
+    (tmp_path / "started").touch()
     for _ in range(3):
         assert await service.process.ended() == -9
         service.down()
@@ -92,10 +93,13 @@ async def test_a_task_that_kills_its_process_is_given_up_after_max_attempts(serv
     assert (await caller.http.get("/health")).status_code == 200
 
 
-async def test_a_task_that_stores_checkpoints_survives_more_deaths_than_max_attempts(service: Service) -> None:
+async def test_a_task_that_stores_checkpoints_survives_more_deaths_than_max_attempts(
+    service: Service, tmp_path: Path
+) -> None:
     """Four kills with `max_attempts=2`, each after a new checkpoint: it goes on, and its snapshot counts them."""
     caller = await service.start()
     task_id = await caller.start("steady", {"deaths": 4})
+    (tmp_path / "started").touch()
     for _ in range(4):
         assert await service.process.ended() == -9
         service.down()
