@@ -8,7 +8,7 @@ The only file of this room that knows HTTP and the MCP SDK, whose parts check ad
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, BearerAuthBackend, RequireAuthMiddleware
@@ -35,7 +35,9 @@ from .hosts import Hosts
 from .keys import PREFIX, KeyRing
 from .principal import ANONYMOUS, NEEDS, READ, SCOPES, WRITE, Principal
 from .tickets import Tickets
-from .tokens import Issuer
+
+if TYPE_CHECKING:
+    from .tokens import Issuer
 
 __all__ = ["Access", "checked_addresses", "is_loopback", "missing_scope", "principal_of"]
 
@@ -96,23 +98,23 @@ class _CheckedAddresses:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = await self._refusal(scope)
+        await (self._app if refusal is None else refusal)(scope, receive, send)
+
+    async def _refusal(self, scope: Scope) -> ASGIApp | None:
         if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
+            return None
         headers = scope["headers"]
         if scope.get("http_version") == "1.0" and not any(name == b"host" for name, _ in headers):
             # A balancer's probe. Browsers, which can be misled by a name, always send it.
-            await self._app(scope, receive, send)
-            return
+            return None
         host = Headers(scope=scope).get("host", "")
         if self._hosts is not None and scope["type"] == "http" and (said := self._hosts.refusal(host)) is not None:
-            await PlainTextResponse(said, 421)(scope, receive, send)
-            return
+            return PlainTextResponse(said, 421)
         if self._any_reads and scope.get("method") in ("GET", "HEAD", "OPTIONS"):
             headers = [(name, value) for name, value in headers if name != b"origin"]
         looked_at = {**scope, "type": "http", "method": scope.get("method", "GET"), "headers": headers}
-        refusal = await self._check.validate_request(Request(looked_at))
-        await (self._app if refusal is None else refusal)(scope, receive, send)
+        return await self._check.validate_request(Request(looked_at))
 
 
 def _hosts(settings: Settings) -> tuple[str, ...] | None:
@@ -236,6 +238,8 @@ def _ways(settings: Settings) -> list[str]:
 def _issuer(settings: Settings) -> Issuer:
     if not settings.issuer or not settings.audience:
         raise ConfigurationError("--auth oidc needs --issuer URL and --audience URL")
+    from .tokens import Issuer
+
     return Issuer(settings.issuer, settings.audience)
 
 

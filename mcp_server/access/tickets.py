@@ -14,8 +14,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
-import jwt
-
 from .principal import READ, Principal
 
 __all__ = ["MAX_SECONDS", "Tickets"]
@@ -53,6 +51,8 @@ class Tickets:
             owner: the task's.
             seconds: how long it is wanted for, at most `MAX_SECONDS`.
         """
+        import jwt  # brings cryptography along: a thirtieth of a second, which most servers start without
+
         now = self._clock()
         expires_at = now + min(seconds, MAX_SECONDS)
         if principal.expires_at is not None:
@@ -64,6 +64,8 @@ class Tickets:
         """The principal a ticket stands for; None if it is void, expired or not ours."""
         if len(ticket) > MAX_CHARS:
             return None
+        import jwt
+
         for key in self._keys:
             try:
                 claims = jwt.decode(

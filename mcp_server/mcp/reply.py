@@ -134,7 +134,8 @@ class ReplyTool(Tool):
     @classmethod
     def of(cls, function: Callable[..., Any], **kwargs: Any) -> Self:
         """A tool like the function, whose output schema is the envelope around what the function returns."""
-        tool = cls.from_function(function, description=_in_one_line(function), **kwargs)
+        # The SDK would make a schema of the whole reply.
+        tool = cls.from_function(function, description=_in_one_line(function), structured_output=False, **kwargs)
         assert isinstance(tool, cls)
         tool.parameters = _published(tool.parameters)
         schema = reply_schema(get_type_hints(function)["return"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
@@ -153,29 +153,47 @@ def reply_schema(data: Any) -> dict[str, Any]:
     Args:
         data: a model of `client_sdk.wire`, or a union of them.
     """
-    schemas = [model.model_json_schema() for model in get_args(data) or (data,)]
-    fields = {name: _brief(field, s.get("$defs", {})) for s in schemas for name, field in s["properties"].items()}
+    models = get_args(data) or (data,)
+    fields = {name: _brief(field.annotation) for model in models for name, field in model.model_fields.items()}
     return {
         "type": "object",
         "properties": {
             "data": {
                 "type": ["object", "null"],
                 "properties": {name: field for name, field in fields.items() if field is not None},
-                "required": [name for name in fields if all(name in s["required"] for s in schemas)],
+                "required": [name for name in fields if all(_is_required(model, name) for model in models)],
             }
         },
         "required": ["status", "action", "timestamp"],
     }
 
 
-def _brief(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The type of a field and, in an array, of the items; None if it may be null."""
-    if "anyOf" in field:
+def _is_required(model: type[BaseModel], name: str) -> bool:
+    return name in model.model_fields and model.model_fields[name].is_required()
+
+
+_JSON_TYPES: Mapping[type, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+    BaseModel: "object",
+}
+
+
+def _brief(annotation: Any) -> dict[str, Any] | None:
+    """The type of a field and, in an array, of the items; None if it may be null.
+
+    Of the annotation: a JSON Schema of each model would take a tenth of the time in which a server starts.
+    """
+    if type(None) in get_args(annotation):
         return None
-    if "$ref" in field:
-        field = definitions[str(field["$ref"]).removeprefix("#/$defs/")]
-    found = {"type": field["type"]} if "type" in field else {}
-    return {**found, "items": _brief(field["items"], definitions)} if "items" in field else found
+    of = get_origin(annotation) or annotation
+    name = next((name for kind, name in _JSON_TYPES.items() if isinstance(of, type) and issubclass(of, kind)), None)
+    found = {} if name is None else {"type": name}
+    return {**found, "items": _brief(get_args(annotation)[0])} if name == "array" else found
 
 
 _ENVELOPE: dict[str, Any] = {

@@ -9,7 +9,7 @@ costs a cursor, and a fast task never waits for anyone.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -22,7 +22,7 @@ from ..log import Log
 from ..task import TERMINAL, Kind
 from ..views import Frame, frames, gap, start_of
 
-__all__ = ["Feeds", "Segment"]
+__all__ = ["Feeds", "Reader", "Segment"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ class Segment:
 class _Feed:
     def __init__(self, log: Log) -> None:
         self.readers = 0
+        self.log = log
         self.last = log.task.last_event_id
         """The newest number known to be in the log."""
-        self._log = log
         self._held: dict[int, Segment] = {}
         self._held_bytes = 0
         self._is_gone = False
@@ -89,7 +89,7 @@ class _Feed:
     async def _wait_for_all(self) -> None:
         self._someone_waits = True
         try:
-            await self._log.wait(self.last)
+            await self.log.wait(self.last)
             segment = await self._read(self.last, PAGE)
             if segment is None:
                 self._is_gone = True
@@ -104,7 +104,7 @@ class _Feed:
 
     async def _be_patient(self, error: Unavailable) -> None:
         # The stream stays open: its readers see silence and heartbeats, not a false end.
-        logger.warning("stream of task %s: %s", self._log.task.id, error)
+        logger.warning("stream of task %s: %s", self.log.task.id, error)
         await anyio.sleep(RETRY)
 
     async def _wait_with_the_others(self) -> None:
@@ -130,15 +130,15 @@ class _Feed:
             turn.set()
 
     async def _read(self, cursor: int, limit: int) -> Segment | None:
-        events = await self._log.read(cursor, limit)
+        events = await self.log.read(cursor, limit)
         if not events:
-            return Segment(cursor, cursor, []) if await self._log.refresh() else None
+            return Segment(cursor, cursor, []) if await self.log.refresh() else None
         lost = events[0].number != cursor + 1
-        if lost or (self._log.task.started_at is None and any(event.kind is Kind.STARTED for event in events)):
-            await self._log.refresh()
-        shown = frames(self._log.task, events)
+        if lost or (self.log.task.started_at is None and any(event.kind is Kind.STARTED for event in events)):
+            await self.log.refresh()
+        shown = frames(self.log.task, events)
         if lost:
-            shown.insert(0, gap(self._log.task))
+            shown.insert(0, gap(self.log.task))
         return Segment(cursor, events[-1].number, shown, is_end=events[-1].data["status"] in TERMINAL)
 
     def _hold(self, segment: Segment) -> None:
@@ -182,31 +182,6 @@ class Feeds:
         for wait in self._waits:
             wait.cancel()
 
-    async def follow(self, log: Log, cursor: int | None, *, heartbeat: float) -> AsyncGenerator[Segment | None, None]:
-        """The task's events after the cursor (None: from now on), to its terminal event.
-
-        None comes after so many seconds of silence (`heartbeat`). See `views.start_of` for the frames that
-        come before the events.
-        """
-        before, cursor = start_of(log.task, cursor)
-        if before:
-            yield Segment(cursor, cursor, before)
-        with self._reading(log) as feed:
-            while not self._is_closed:
-                segment: Segment | None = None
-                with self.waiting(heartbeat) as wait:
-                    segment = await feed.after(cursor)
-                if wait.cancelled_caught:
-                    if not self._is_closed:
-                        yield None
-                elif segment is None:
-                    return
-                elif segment.frames:
-                    yield segment
-                    cursor = segment.last
-                    if segment.is_end:
-                        return
-
     @contextmanager
     def counted(self) -> Iterator[None]:
         """One more open stream, for as long as the block lasts."""
@@ -230,17 +205,64 @@ class Feeds:
     def is_closed(self) -> bool:
         return self._is_closed
 
-    @contextmanager
-    def _reading(self, log: Log) -> Iterator[_Feed]:
-        task_id = log.task.id
-        feed = self._feeds.get(task_id)
-        if feed is None:
-            feed = self._feeds[task_id] = _Feed(log)
+    def join(self, log: Log) -> _Feed:
+        """One more reader of that log."""
+        if (feed := self._feeds.get(log.task.id)) is None:
+            feed = self._feeds[log.task.id] = _Feed(log)
         feed.readers += 1
-        try:
-            with self.counted():
-                yield feed
-        finally:
-            feed.readers -= 1
-            if not feed.readers:
-                del self._feeds[task_id]
+        self.readers += 1
+        return feed
+
+    def leave(self, feed: _Feed) -> None:
+        self.readers -= 1
+        feed.readers -= 1
+        if not feed.readers:
+            del self._feeds[feed.log.task.id]
+
+
+class Reader:
+    """One reader's place in the log of a task; iterated over in a `with` block that it is made for.
+
+    It gives the task's events after the cursor (None: from now on) to its terminal event, and ends earlier when the
+    task is purged or the server stops. None comes after so many seconds of silence (`heartbeat`).
+    `views.start_of` tells of the frames that come before the events.
+    """
+
+    # An object and not an async generator: ten thousand streams each hold one while they wait.
+    __slots__ = ("_before", "_cursor", "_feed", "_feeds", "_heartbeat", "_is_over", "_log")
+
+    def __init__(self, feeds: Feeds, log: Log, cursor: int | None, *, heartbeat: float) -> None:
+        self._feeds, self._log, self._heartbeat = feeds, log, heartbeat
+        before, self._cursor = start_of(log.task, cursor)
+        self._before = Segment(self._cursor, self._cursor, before) if before else None
+        self._is_over = False
+
+    def __enter__(self) -> Reader:
+        self._feed = self._feeds.join(self._log)
+        self._log = self._feed.log  # one for all its readers
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._feeds.leave(self._feed)
+
+    def __aiter__(self) -> Reader:
+        return self
+
+    async def __anext__(self) -> Segment | None:
+        segment: Segment | None = None
+        if self._before is not None:
+            segment, self._before = self._before, None
+            return segment
+        feeds = self._feeds
+        while not self._is_over and not feeds.is_closed:
+            with feeds.waiting(self._heartbeat) as wait:
+                segment = await self._feed.after(self._cursor)
+            if wait.cancelled_caught:
+                if not feeds.is_closed:
+                    return None
+            elif segment is None:
+                self._is_over = True
+            elif segment.frames:
+                self._cursor, self._is_over = segment.last, segment.is_end
+                return segment
+        raise StopAsyncIteration

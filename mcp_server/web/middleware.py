@@ -1,8 +1,11 @@
-"""The middleware that every request to the application passes."""
+"""The middleware that every request to the application passes.
+
+Their calls are plain functions, so that an open stream holds no frame of theirs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,10 +26,10 @@ class NoTrailingSlash:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["path"].endswith("/") and len(scope["path"]) > 1:
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 class OnlyWhileOpen:
@@ -35,8 +38,8 @@ class OnlyWhileOpen:
     def __init__(self, app: ASGIApp, is_open: Callable[[], bool]) -> None:
         self._app, self._is_open = app, is_open
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         answer: ASGIApp = self._app
         if scope["type"] == "http" and not self._is_open():
             answer = error_response(Unavailable(NOT_RUNNING), "http")
-        await answer(scope, receive, send)
+        return answer(scope, receive, send)

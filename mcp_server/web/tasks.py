@@ -24,7 +24,7 @@ from ..errors import LimitExceeded, Unavailable
 from ..log import Log
 from ..task import Status, Task
 from ..views import detail, frames, no_result, snapshot, start_of, task_types
-from .feed import Feeds, Segment
+from .feed import Feeds, Reader, Segment
 from .sse import HEARTBEAT, RETRY, cursor_of, encode, encode_data, encode_event
 from .ui_messages import DONE, UI_MESSAGE_HEADERS, UIMessages
 from .watch import Change, Watches
@@ -157,7 +157,7 @@ class Tasks:
         if log.task.is_over and after == log.task.last_event_id:
             return
         self._check_room()
-        async with aclosing(self._follow(log, after)) as segments:
+        with self._reader(log, after) as segments:
             async for segment in segments:
                 yield segment
 
@@ -243,32 +243,17 @@ class Tasks:
             LimitExceeded: `max_streams` streams are open.
         """
 
-        async def text(log: Log, cursor: int | None) -> AsyncIterator[bytes]:
-            yield RETRY
-            async with aclosing(self._follow(log, cursor)) as segments:
-                async for segment in segments:
-                    yield HEARTBEAT if segment is None else segment.encoded(encode)
-
-        return await self._streamed(operation_id, request, text, {})
+        return await self._streamed(operation_id, request, lambda log, after: _sse(self._reader(log, after)))
 
     async def ui_messages(self, operation_id: str, request: Request) -> Response:
         """As `sse`, but in the UI message stream of the AI SDK, which `useChat` reads."""
 
-        async def text(log: Log, cursor: int | None) -> AsyncIterator[bytes]:
-            messages = UIMessages(log.task.id, log.task.last_event_id if cursor is None else cursor)
+        def body(log: Log, after: int | None) -> AsyncIterator[bytes]:
+            messages = UIMessages(log.task.id, log.task.last_event_id if after is None else after)
             # From the first event on, also for a reader in the middle: which block is open there stands before it.
-            async with aclosing(self._follow(log, 0)) as segments:
-                async for segment in segments:
-                    if segment is None:
-                        yield HEARTBEAT
-                        continue
-                    chunks = [chunk for frame in segment.frames for chunk in messages.chunks(*frame)]
-                    if chunks:
-                        yield encode_data(chunks)
-                    if segment.is_end:
-                        yield DONE
+            return _ui_messages(self._reader(log, 0), messages)
 
-        return await self._streamed(operation_id, request, text, UI_MESSAGE_HEADERS)
+        return await self._streamed(operation_id, request, body, UI_MESSAGE_HEADERS)
 
     async def sse_of_all(self, request: Request) -> Response:
         """The snapshots of the tasks as they change, as a response of server-sent events (event `task`).
@@ -309,22 +294,24 @@ class Tasks:
                         yield data
                     since = 0 if look else since
 
-        return self._response(text(), {})
+        return self._response(text())
 
     def _check_room(self) -> None:
         if self._feeds.readers >= self._engine.settings.max_streams:
             raise LimitExceeded(f"{self._feeds.readers} streams are open already", retry_after_seconds=5)
 
-    def _response(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> Response:
+    def _response(self, body: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> Response:
         return EventSourceResponse(
             body,
-            headers={"Cache-Control": "no-cache", **headers},
+            headers={"Cache-Control": "no-cache", **(headers or {})},
             ping=0,  # the stream has a heartbeat of its own, after silence only
             shutdown_event=self._feeds.stopping,
             shutdown_grace_period=1,  # streams end by themselves (`Feeds.close`); to be cut off breaks the response
         )
 
-    async def _streamed(self, operation_id: str, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
+    async def _streamed(
+        self, operation_id: str, request: Request, body: Body, headers: Mapping[str, str] | None = None
+    ) -> Response:
         log = await self._engine.open(operation_id, principal=self._principal)
         cursor = cursor_of(request)
         if log.task.is_over and cursor == log.task.last_event_id:
@@ -332,8 +319,8 @@ class Tasks:
         self._check_room()
         return self._response(body(log, cursor), headers)
 
-    def _follow(self, log: Log, cursor: int | None) -> AsyncGenerator[Segment | None, None]:
-        return self._feeds.follow(log, cursor, heartbeat=self._engine.settings.heartbeat)
+    def _reader(self, log: Log, after: int | None) -> Reader:
+        return Reader(self._feeds, log, after, heartbeat=self._engine.settings.heartbeat)
 
     async def _get(self, operation_id: str) -> Task:
         return await self._engine.get(operation_id, principal=self._principal)
@@ -344,3 +331,23 @@ class Tasks:
 
     async def _shown(self, task: Task) -> wire.Snapshot:
         return snapshot(task, queue_position=await self._engine.queue_position(task))
+
+
+async def _sse(reader: Reader) -> AsyncIterator[bytes]:
+    yield RETRY
+    with reader as segments:
+        async for segment in segments:
+            yield HEARTBEAT if segment is None else segment.encoded(encode)
+
+
+async def _ui_messages(reader: Reader, messages: UIMessages) -> AsyncIterator[bytes]:
+    with reader as segments:
+        async for segment in segments:
+            if segment is None:
+                yield HEARTBEAT
+                continue
+            chunks = [chunk for frame in segment.frames for chunk in messages.chunks(*frame)]
+            if chunks:
+                yield encode_data(chunks)
+            if segment.is_end:
+                yield DONE

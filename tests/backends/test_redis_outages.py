@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from pathlib import Path
 
 import anyio
@@ -13,7 +12,7 @@ from mcp_server.backends.redis import RedisBackend
 from mcp_server.errors import ConfigurationError, Unavailable
 from mcp_server.log import Log
 from mcp_server.task import Kind, Status, Task
-from mcp_server.web.feed import Feeds
+from mcp_server.web.feed import Feeds, Reader
 from tests.contract.tasks import create, finish, move, moved
 from tests.redis.server import RedisServer, redis_server
 
@@ -145,7 +144,7 @@ async def test_a_reader_in_the_middle_of_a_log_gets_heartbeats_while_redis_is_aw
         # Longer than one try to read takes.
         feeds = Feeds()
         with anyio.fail_after(PATIENCE):
-            async with aclosing(feeds.follow(Log(backend, task), 0, heartbeat=1.5)) as stream:
+            with Reader(feeds, Log(backend, task), 0, heartbeat=1.5) as stream:
                 assert await anext(stream) is None
                 await anyio.to_thread.run_sync(server.start)
                 while (segment := await anext(stream)) is None:
