@@ -45,6 +45,8 @@ def live(arguments: Sequence[str], environment: Mapping[str, str], stderr: Conne
         del os.environ[name]
     os.environ.update(environment)
     sys.argv = ["longtasks", *arguments]
+    # A shell without job control starts what is in its background deaf to Ctrl-C, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from mcp_server.cli.main import main
 
     main()
