@@ -85,7 +85,7 @@ class TaskReplies:
             queue_position=fields["queue_position"],
             shows_output=fields["output"] is not None or task.output is None,
         )
-        return {**fields, "next": advice, "waited": waited(caller, hold)}
+        return {**fields, "next": advice, "waited": waited(caller, hold, goes_on=not task.is_over)}
 
     async def started(self, task: Task, caller: Caller, hold: Hold | None) -> wire.StartReply:
         """The data of `start_long_task`, and of a task type's own tool whose task has not ended in time."""
@@ -171,9 +171,11 @@ class ReplyTool(Tool):
         return bound
 
 
-def waited(caller: Caller, hold: Hold | None) -> wire.Waited | None:
-    """The hold as an answer shows it; not to a client that names itself and got what it asked for."""
-    return None if hold is None or (hold.seconds == hold.asked and not caller.is_bare) else hold.as_wire()
+def waited(caller: Caller, hold: Hold | None, *, goes_on: bool) -> wire.Waited | None:
+    """The hold as an answer shows it; not to a client that names itself and need not wait, or waited as it asked to."""
+    if hold is None or (not caller.is_bare and (hold.seconds == hold.asked or not goes_on)):
+        return None
+    return hold.as_wire()
 
 
 def stream_url(template: str, task: Task, caller: Caller) -> str | None:

@@ -174,7 +174,7 @@ class LongTaskTools:
             waiting_for_input=asking,
             unfinished=unfinished,
             next=next_of_several(tasks, unfinished, wait_seconds=self._waiter.suggested_wait(caller), given=since),
-            waited=waited(caller, hold),
+            waited=waited(caller, hold, goes_on=bool(unfinished)),
         )
 
     async def respond_to_task(
