@@ -142,8 +142,10 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(url: str, *, token: str | None = None) -> AsyncIterator[Caller]:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+async def calling(url: str, *, token: str | None = None, host: str | None = None) -> AsyncIterator[Caller]:
+    headers = {"Host": host} if host else {}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30, trust_env=False) as http:
         yield Caller(url, http)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mcp.client.client import Client
 from pydantic import BaseModel
 
+from client_sdk.wire import WAIT_META_KEY
 from tests.cli.commands import command
 
 from .servers import Caller, make_server, serve
@@ -45,7 +46,7 @@ async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
 
 async def test_a_tool_of_its_own_reads_them(caller: Caller) -> None:
     async with Client(f"{caller.url}/mcp") as client:
-        answer = await client.call_tool("table", GIVEN)
+        answer = await client.call_tool("table", GIVEN, meta=cast(Any, {WAIT_META_KEY: 20}))
     assert answer.structured_content == READ
 
 

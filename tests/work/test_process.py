@@ -219,10 +219,9 @@ async def test_a_module_that_starts_threads_is_not_forked(
     assert ("started by an import" in caplog.text) == (started_by == "fork")
 
 
+@pytest.mark.parametrize("started_by", ["fork"], indirect=True)
 async def test_a_process_that_is_forked_for_tasks_may_be_killed(engine: Engine, started_by: str) -> None:
     """The next task runs all the same, and the one after it in a fork again."""
-    if started_by != "fork":
-        pytest.skip("there is none")
     process_type(engine, process_types.counts)
     async with engine.run():
         first = (await run(engine, "counts", {"leave": "this"})).output["parent"]
