@@ -188,6 +188,8 @@ class Backend(Protocol):
     async def queue_position(self, task: Task) -> int | None:
         """The number of queued tasks that will be claimed before this one, or None if it is not queued.
 
+        A store may stop counting at 100.
+
         A task whose time has not come is behind all that are due, and behind those whose time comes earlier.
         """
         ...

@@ -18,7 +18,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from ..access.edge import principal_of
 from ..access.principal import ANONYMOUS, Principal
 
-__all__ = ["TASKS", "Caller", "missing_capability", "missing_extension", "request_of"]
+__all__ = ["TASKS", "Caller", "is_bare", "missing_capability", "missing_extension", "request_of"]
 
 TASKS = "io.modelcontextprotocol/tasks"
 """The identifier of the tasks extension."""
@@ -77,6 +77,11 @@ class Caller:
     def is_bare(self) -> bool:
         """A program's own request, without a handshake and without saying who it is."""
         return self.name is None
+
+
+def is_bare(ctx: AnyContext) -> bool:
+    """`Caller.is_bare`, for who needs to know no more."""
+    return request_of(ctx).session.client_params is None
 
 
 def request_of(ctx: AnyContext) -> ServerRequestContext[Any, Any]:

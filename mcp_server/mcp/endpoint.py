@@ -9,6 +9,7 @@ Everything else about MCP over HTTP is the SDK's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -26,7 +27,7 @@ from pydantic_core import from_json, to_json
 
 from ..background import background_tasks
 
-__all__ = ["MCPEndpoint"]
+__all__ = ["MCPEndpoint", "may_be_held"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -133,7 +134,7 @@ class MCPEndpoint:
         elif version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS:
             # Nothing can come before the answer, nor does it take long: without what a stream needs, a
             # third of the request's cost is saved.
-            is_quick = headers.get(MCP_NAME_HEADER.lower()) in self._quick_tools and not _may_be_held(body)
+            is_quick = headers.get(MCP_NAME_HEADER.lower()) in self._quick_tools and not may_be_held(body)
             manager = self._managers[True, wants_json or is_quick]
         else:
             opens_session = _is_initialize(body)
@@ -186,9 +187,15 @@ def _replayed(first: Message, receive: Receive) -> Receive:
     return replay
 
 
-def _may_be_held(body: bytes) -> bool:
-    """Whether a call asks for progress notifications or to wait. A mention elsewhere in it costs nothing but speed."""
-    return b'"progressToken"' in body or b'"wait_seconds"' in body
+def may_be_held(body: bytes) -> bool:
+    """Whether a call asks for progress notifications or to wait. A mention elsewhere in it costs nothing but speed.
+
+    `wait_seconds` of 0 asks for neither.
+    """
+    return b'"progressToken"' in body or _WAITS.search(body) is not None
+
+
+_WAITS = re.compile(rb'"wait_seconds"\s*+:\s*+(?!0\s*[,}])')
 
 
 class _AnnotatedSchemas:

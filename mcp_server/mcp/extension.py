@@ -31,7 +31,7 @@ from ..registry import TaskType
 from ..task import Status, Task
 from ..views import snapshot
 from .advice import status_line
-from .caller import TASKS, Caller, missing_extension
+from .caller import TASKS, Caller, is_bare, missing_extension
 from .notifications import TaskPushes
 from .reply import POLL_INTERVAL_SECONDS, TaskReplies, stream_url
 from .results import error_reply, protocol_error, tool_result
@@ -141,7 +141,7 @@ class TasksExtension(Extension):
         try:
             return await self._call(task_type, params, ctx)
         except CallerError as error:
-            return error_reply(task_type.name, error, terse=not Caller.of(ctx).is_bare)
+            return error_reply(task_type.name, error, terse=not is_bare(ctx))
 
     # Calls of a task type's tool.
 

@@ -27,7 +27,7 @@ from ..signature import explain
 from ..task import Status, Task
 from ..views import snapshot
 from .advice import next_page, next_since, next_step
-from .caller import Caller
+from .caller import Caller, is_bare
 from .results import Answered, error_reply, reply_schema, success
 from .wait import Hold, Waiter
 
@@ -62,9 +62,9 @@ class TaskReplies:
     async def _snapshot(self, task: Task, caller: Caller, *, share: int = 1) -> dict[str, Any]:
         """The fields of `wire.Snapshot`; the output is left out if it is too long for this caller."""
         position = await self.engine.queue_position(task)
-        fields = snapshot(task, queue_position=position).model_dump()
+        fields = dict(snapshot(task, queue_position=position))
         if not caller.is_bare:
-            fields = {name: _coarse(name, value) for name, value in fields.items()}
+            fields = _coarse(fields)
         if self._exceeds(task, caller, self.engine.settings.result_budget // share):
             fields["output"] = None
         return fields
@@ -143,7 +143,7 @@ class ReplyTool(Tool):
         return tool
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
-        terse = not Caller.of(context).is_bare
+        terse = not is_bare(context)
         try:
             return success(self.name, await self.fn(**self._bound(arguments, context)), terse=terse)
         except Answered as answered:
@@ -224,13 +224,16 @@ def _text(task: Task) -> str:
     return task.output if isinstance(task.output, str) else to_json_text(task.output)
 
 
-def _coarse(name: str, value: Any) -> Any:
-    """A field of a snapshot in as many digits as a model needs: whole seconds, tenths of a percent."""
-    if name == "progress":
-        return round(value, 1)
-    if name in ("elapsed_seconds", "estimated_remaining"):
-        return value and round(value)
-    return f"{value[:19]}Z" if name.endswith("_at") and value else value
+def _coarse(fields: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot's fields in as many digits as a model needs: whole seconds, tenths of a percent."""
+    for name in ("created_at", "started_at", "updated_at", "completed_at", "expires_at"):
+        if (value := fields[name]) is not None:
+            fields[name] = f"{value[:19]}Z"
+    for name in ("elapsed_seconds", "estimated_remaining"):
+        if fields[name]:
+            fields[name] = round(fields[name])
+    fields["progress"] = round(fields["progress"], 1)
+    return fields
 
 
 def _in_one_line(function: Callable[..., Any]) -> str:

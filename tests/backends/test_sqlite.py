@@ -325,7 +325,7 @@ async def test_no_frequent_statement_reads_all_tasks(backend: SQLiteBackend, pat
     assert name in {field.name for field in fields(SQL)}
     with closing(sqlite3.connect(path)) as connection:
         values = [None] * statement.count("?") or dict.fromkeys(
-            ("id", "owner", "type", "status", "before", "limit", "now", "holder", "types", "full_owners",
+            ("id", "owner", "type", "status", "before", "limit", "most", "now", "holder", "types", "full_owners",
              "claimable", "not_before", "last_event_id", "expires_at", "snapshot", "expected", "idempotency_key")
         )  # fmt: skip
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]

@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from mcp_server.mcp.endpoint import may_be_held
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import Modern, Refused
 from tests.mcp.task_types import add_task_types
@@ -203,3 +204,22 @@ async def test_a_parameter_that_travels_in_a_header_is_compared_with_it(tmp_path
         assert (refused.value.status, refused.value.code) == (400, HEADER_MISMATCH)
         same = await caller.request("tools/call", params, headers={**headers, "Mcp-Param-Region": "eu"})
         assert same["content"][0]["text"] == "eu"
+
+
+@pytest.mark.parametrize(
+    ("body", "held"),
+    [
+        ('{"wait_seconds":0}', False),
+        ('{"wait_seconds": 0 ,"since":1}', False),
+        ('{"since":1}', False),
+        ('{"wait_seconds":0.5}', True),
+        ('{"wait_seconds": 30}', True),
+        ('{"wait_seconds":null}', True),
+        ('{"wait_seconds":0,"x":"\\"wait_seconds\\":1"}', False),
+        ('{"wait_seconds":0},{"wait_seconds":1}', True),
+        ('{"_meta":{"progressToken":0}}', True),
+    ],
+)
+def test_only_a_call_that_asks_to_wait_is_made_ready_for_a_stream(body: str, held: bool) -> None:
+    """That costs a third of a quick answer. When in doubt it is made ready."""
+    assert may_be_held(body.encode()) == held

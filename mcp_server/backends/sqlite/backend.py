@@ -106,7 +106,7 @@ class SQLiteBackend:
     async def load(self, task_id: str) -> Task | None:
         if not _can_exist(task_id):
             return None
-        return await self._readers.read(partial(queries.load, task_id=task_id))
+        return await self._readers.look_up(partial(queries.load, task_id=task_id))
 
     async def commit(self, before: Task, after: Task, events: Sequence[Event], *, durable: bool = False) -> None:
         await self._writer.write(
@@ -139,7 +139,7 @@ class SQLiteBackend:
         )
 
     async def queue_position(self, task: Task) -> int | None:
-        return await self._readers.read(partial(queries.queue_position, task_id=task.id))
+        return await self._readers.look_up(partial(queries.queue_position, task_id=task.id))
 
     async def counts(self) -> Mapping[Status, int]:
         return await self._readers.read(queries.counts)

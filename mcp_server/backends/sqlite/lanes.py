@@ -14,8 +14,10 @@ Nothing here knows what the operations do.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +30,11 @@ from .database import Database, mapped_errors
 __all__ = ["Readers", "Writer"]
 
 T = TypeVar("T")
+
+SLOW = 0.02
+"""Seconds for one look-up, beyond which the file counts as slow."""
+SLOW_FOR = 1.0
+"""Seconds for which the event loop then leaves it alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +68,7 @@ class _Batches(Generic[R]):
         self._waiting: deque[R] = deque()
         self._parked: list[anyio.Event] = []
         """One for each lane that has nothing to do."""
-        self._closing = False
+        self.is_closing = False
         self.limiter = anyio.CapacityLimiter(lanes)
         """For other calls that must take their turn with the batches."""
 
@@ -71,7 +78,7 @@ class _Batches(Generic[R]):
         Raises:
             Unavailable: the database is closed; also whatever `work` found.
         """
-        if self._closing:
+        if self.is_closing:
             raise Unavailable("The task database is closed")
         self._waiting.append(request)
         if self._parked:
@@ -90,12 +97,12 @@ class _Batches(Generic[R]):
 
     def close(self) -> None:
         """Take no more requests; `run` ends when those that wait are answered."""
-        self._closing = True
+        self.is_closing = True
         while self._parked:
             self._parked.pop().set()
 
     async def _run_lane(self) -> None:
-        while self._waiting or not self._closing:
+        while self._waiting or not self.is_closing:
             if not self._waiting:
                 woken = anyio.Event()
                 self._parked.append(woken)
@@ -176,6 +183,9 @@ class Readers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._idle: list[sqlite3.Connection] = []
+        self._own: sqlite3.Connection | None = None
+        """The event loop's."""
+        self._slow_until = 0.0
         # More than two would mostly wait for each other's interpreter lock.
         self._batches = _Batches(self._read_all, lanes=2, most=16)
         self.run, self.close = self._batches.run, self._batches.close
@@ -189,10 +199,43 @@ class Readers:
         value: T = await self._batches.ask(_Request(query))
         return value
 
+    async def look_up(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """As `read`, for a query by a key: on the event loop itself, unless the file has just been slow.
+
+        Such a query takes less time than the way into a thread and back.
+
+        Raises:
+            Unavailable: as `read`.
+        """
+        began = time.monotonic()
+        if began >= self._slow_until and not self._batches.is_closing:
+            with suppress(Unavailable):  # which `read` says after it has waited for a lock
+                value = self._read_at_once(query)
+                if time.monotonic() - began > SLOW:
+                    self._slow_until = began + SLOW_FOR
+                return value
+            self._slow_until = began + SLOW_FOR
+        return await self.read(query)
+
+    def _read_at_once(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        self._database.check_in_place()
+        with mapped_errors():
+            if self._own is None:
+                self._own = self._connect()
+                self._own.execute("PRAGMA busy_timeout = 0")
+            return query(self._own)
+
     def close_connections(self) -> None:
         """To be called when `run` has ended."""
+        if self._own is not None:
+            self._idle.append(self._own)
         while self._idle:
             self._idle.pop().close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = self._database.connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def _read_all(self, batch: Sequence[_Request]) -> None:
         for request in batch:
@@ -207,8 +250,7 @@ class Readers:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._database.connect()
-                connection.execute("PRAGMA query_only = ON")
+                connection = self._connect()
             try:
                 return query(connection)
             finally:

@@ -16,6 +16,8 @@ __all__ = ["counts", "fleet", "last_numbers", "list_tasks", "load", "queue_posit
 
 PAGE_BYTES = 1024 * 1024
 LARGEST = 2**63 - 1
+MOST_AHEAD = 100
+"""Tasks that a queue position counts."""
 
 
 def load(connection: sqlite3.Connection, task_id: str) -> Task | None:
@@ -58,7 +60,7 @@ def list_tasks(
 
 
 def queue_position(connection: sqlite3.Connection, task_id: str) -> int | None:
-    row = connection.execute(SQL.queue_position, {"id": task_id, "now": time.time()}).fetchone()
+    row = connection.execute(SQL.queue_position, {"id": task_id, "now": time.time(), "most": MOST_AHEAD}).fetchone()
     return None if row is None else row[0]
 
 

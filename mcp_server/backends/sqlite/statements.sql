@@ -69,16 +69,29 @@ WHERE owner = :owner AND status = :status AND type = :type AND seq < :before
 ORDER BY seq DESC LIMIT :limit
 
 -- name: queue_position
+-- Counted to :most: what a start costs must not depend on how many wait.
 SELECT iif(own.not_before <= :now,
-    (
-        SELECT count(*) FROM tasks AS ahead
-        WHERE ahead.claimable = 'when_due' AND ahead.not_before <= :now AND ahead.priority > own.priority
+    min(:most, (
+        SELECT count(*) FROM (
+            SELECT 1 FROM tasks AS ahead
+            WHERE ahead.claimable = 'when_due' AND ahead.not_before <= :now AND ahead.priority > own.priority
+            LIMIT :most
+        )
     ) + (
-        SELECT count(*) FROM tasks AS ahead
-        WHERE ahead.claimable = 'when_due' AND ahead.not_before <= :now
-            AND ahead.priority = own.priority AND ahead.seq < own.seq
-    ),
-    (SELECT count(*) FROM tasks AS ahead WHERE ahead.claimable = 'when_due' AND ahead.not_before < own.not_before)
+        SELECT count(*) FROM (
+            SELECT 1 FROM tasks AS ahead
+            WHERE ahead.claimable = 'when_due' AND ahead.not_before <= :now
+                AND ahead.priority = own.priority AND ahead.seq < own.seq
+            LIMIT :most
+        )
+    )),
+    (
+        SELECT count(*) FROM (
+            SELECT 1 FROM tasks AS ahead
+            WHERE ahead.claimable = 'when_due' AND ahead.not_before < own.not_before
+            LIMIT :most
+        )
+    )
 )
 FROM tasks AS own
 WHERE own.id = :id AND own.claimable = 'when_due'
