@@ -218,5 +218,8 @@ class Backend(Protocol):
         ...
 
     async def purge(self, now: float) -> int:
-        """Delete tasks whose `expires_at` has passed, some at a time; how many were deleted."""
+        """Delete tasks whose `expires_at` has passed and give their space back, some at a time.
+
+        Returns how much was done; 0 when there is nothing left to do.
+        """
         ...

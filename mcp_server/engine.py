@@ -337,13 +337,13 @@ class Engine:
 
     async def _purge(self) -> None:
         while True:
-            deleted = 0
+            done = 0
             try:
-                deleted = await self.backend.purge(time.time())
+                done = await self.backend.purge(time.time())
             except Unavailable as error:
                 logger.warning("expired tasks could not be deleted: %s", error)
             # A backlog goes in small bites, so that no other write waits behind it for long.
-            await anyio.sleep(0.05 if deleted else PURGE_INTERVAL)
+            await anyio.sleep(0.05 if done else PURGE_INTERVAL)
 
 
 def _is_forgotten(task: Task) -> bool:

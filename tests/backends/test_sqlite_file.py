@@ -250,6 +250,46 @@ async def test_a_file_of_an_older_program_goes_on(tmp_path: Path) -> None:
         assert await backend.load(finished.id) == finished
 
 
+def sizes(path: Path) -> tuple[int, int]:
+    """Of the file and of its write-ahead log."""
+    return path.stat().st_size, Path(f"{path}-wal").stat().st_size
+
+
+async def test_a_file_gives_the_space_of_purged_tasks_back(tmp_path: Path) -> None:
+    """In bites, all but a little for what comes; and so does the write-ahead log when the burst is over."""
+    path = tmp_path / "tasks.db"
+    async with SQLiteBackend(path) as backend:
+        kept = await create(backend)
+        with closing(sqlite3.connect(path)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM tasks").fetchall()  # holds its moment: the log can only grow
+            for _ in range(40):
+                task = await create(backend, arguments={"text": "x" * 500_000})
+                await move(backend, task, Kind.STARTED, Kind.COMPLETED, expires_at=1.0)
+        assert sizes(path)[1] > 20_000_000
+        steps = 0
+        while await backend.purge(2.0):
+            steps += 1
+        assert steps > 10
+        assert max(sizes(path)) < 8_000_000
+        assert await backend.load(kept.id) == kept
+
+
+async def test_a_file_that_was_made_without_giving_back_is_rewritten_once(tmp_path: Path) -> None:
+    """Its tasks are as they were; while somebody else writes it stays as it is, and goes on."""
+    path = tmp_path / "tasks.db"
+    async with SQLiteBackend(path) as backend:
+        task = await create(backend)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (0,)
+    async with SQLiteBackend(path) as backend:
+        assert await backend.load(task.id) == task
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+
+
 async def test_an_older_program_may_go_on_with_the_file_for_a_while(tmp_path: Path) -> None:
     """Its statements know no `claimable`: a task that it ends is claimed by no one, one that it creates can be."""
     path = tmp_path / "tasks.db"

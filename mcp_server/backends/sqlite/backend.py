@@ -38,6 +38,8 @@ SETTLED = 0.1
 """Seconds after which a file's time of writing is surely another one for the next write."""
 PURGE_TASKS, PURGE_EVENTS = 500, 20_000
 """The most that one `purge` deletes, so that the writer is soon free for others."""
+UNUSED_PAGES, RETURNED_PAGES = 1024, 256
+"""Pages (of 4 KiB) that a file keeps for what comes, and the most that one `purge` returns to the disk."""
 
 
 class SQLiteBackend:
@@ -162,7 +164,12 @@ class SQLiteBackend:
         deleted = await self._writer.write(
             partial(operations.purge, now=now, tasks=PURGE_TASKS, events=PURGE_EVENTS), then=self._purged
         )
-        return len(deleted)
+        if deleted:
+            return len(deleted)
+        returned = await self._writer.write(partial(operations.give_back, keep=UNUSED_PAGES, most=RETURNED_PAGES))
+        if not returned:
+            await anyio.to_thread.run_sync(self._database.cut_log)
+        return returned
 
     def _committed(self, task: Task) -> None:
         self._waiters.note(task.id, task.last_event_id)

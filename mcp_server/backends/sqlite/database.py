@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,10 @@ APPLICATION_ID = 0x4C6F6E67
 """Marks the file as ours ("Long"), so that another program's database is not written into."""
 BUSY_TIMEOUT = 5.0
 """Seconds a transaction waits for another process's before it is `Unavailable`."""
-MEBIBYTE = 1024 * 1024
+WAL_BYTES = 4 * 1024 * 1024
+"""The write-ahead log's size between bursts."""
+INCREMENTAL = 2
+"""The `auto_vacuum` with which deleted pages can be returned to the disk in bites."""
 
 
 class Database:
@@ -63,8 +66,9 @@ class Database:
             _create_private(self._path)
             connection = self.connect(create=True)
             _refuse_foreign(connection, self._path)
+            _let_pages_go(connection, self._path)
             _use_wal(connection)
-            connection.execute(f"PRAGMA journal_size_limit = {64 * MEBIBYTE}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             connection.execute("PRAGMA cache_size = -16384")
             _migrate(connection, self._path)
         except sqlite3.Error as error:
@@ -143,6 +147,21 @@ class Database:
                 "put it back, or start the server again"
             )
 
+    def cut_log(self) -> None:
+        """Give back what a burst has left in the write-ahead log, unless somebody is at work in the file.
+
+        Raises:
+            Unavailable: the disk is full or fails.
+        """
+        with suppress(OSError):
+            if os.stat(f"{self._path}-wal").st_size <= WAL_BYTES:
+                return
+        # Over a connection of its own, and without waiting: no writer waits for the copying.
+        with mapped_errors(), closing(self.connect()) as connection:
+            connection.execute("PRAGMA busy_timeout = 0")
+            for how in ("PASSIVE", "TRUNCATE"):
+                connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+
     def written_at(self) -> float:
         """The time of the last write to the file, in seconds since the epoch as the disk counts them.
 
@@ -213,6 +232,24 @@ def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and application != APPLICATION_ID:
         raise ConfigurationError(f"Cannot open {path} as a task database: it belongs to another program")
+
+
+def _let_pages_go(connection: sqlite3.Connection, path: Path) -> None:
+    # A file that was made without this has to be rewritten, once; where another process has it open, next time.
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if mode == INCREMENTAL:
+        return
+    connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if not pages:
+        return
+    logger.info("rewriting %s, so that it gives space back from now on", path)
+    connection.execute("PRAGMA temp_store = FILE")  # the copy
+    try:
+        connection.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        logger.info("%s stays as it is for now: %s", path, _why(error))
+    connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

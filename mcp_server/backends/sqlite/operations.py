@@ -19,7 +19,7 @@ from ...task import Event, Task
 from .. import records
 from .statements import SQL
 
-__all__ = ["Change", "Claimed", "New", "claim", "purge", "release", "renew"]
+__all__ = ["Change", "Claimed", "New", "claim", "give_back", "purge", "release", "renew"]
 
 EventRow = tuple[int, str, float, int, bytes]
 
@@ -213,3 +213,15 @@ def purge(connection: sqlite3.Connection, *, now: float, tasks: int, events: int
         if events <= 0:
             break
     return deleted
+
+
+def give_back(connection: sqlite3.Connection, *, keep: int, most: int) -> int:
+    """Return unused pages of the file to the disk, all but `keep` and at most so many; how many."""
+    (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+    pages = min(unused - keep, most)
+    if pages <= 0:
+        return 0
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+    returned: int = unused - left
+    return returned
