@@ -32,8 +32,10 @@ from .lanes import Readers, Writer
 
 __all__ = ["SQLiteBackend"]
 
-LOOK_INTERVAL = 0.04
-"""Seconds between two looks whether anybody has written."""
+LOOK_INTERVAL, LAZY_INTERVAL = 0.04, 0.2
+"""Seconds between two looks whether another process has written: while one does, and when none has for a while."""
+ATTENTION = 10.0
+"""Seconds after which another process's last write is a while ago."""
 SETTLED = 0.1
 """Seconds after which a file's time of writing is surely another one for the next write."""
 PURGE_TASKS, PURGE_EVENTS = 500, 20_000
@@ -197,12 +199,14 @@ class SQLiteBackend:
         with self._following:
             version: int | None = None
             settled: float | None = None
+            seen_at = time.monotonic()
             while True:
                 self._waiters.drop_idle()
                 if not self._waiters and not self._claimings:
                     self._follow = anyio.Event()
                     await self._follow.wait()
-                await anyio.sleep(LOOK_INTERVAL)
+                is_attentive = self._missed or time.monotonic() - seen_at < ATTENTION
+                await anyio.sleep(LOOK_INTERVAL if is_attentive else LAZY_INTERVAL)
                 written_at = self._database.written_at()
                 if written_at == settled and not self._missed:
                     continue
@@ -215,7 +219,7 @@ class SQLiteBackend:
                 # The next write may bear the same time while that is younger than the file system's grain.
                 settled = written_at if time.time() - written_at > SETTLED else None
                 if found != version or self._missed:
-                    version, self._missed = found, False
+                    version, self._missed, seen_at = found, False, time.monotonic()
                     await self._look(self._waiters.watched)
                     self._wake_claimings()
 
