@@ -148,7 +148,7 @@ class Database:
             )
 
     def cut_log(self) -> None:
-        """Give back what a burst has left in the write-ahead log, unless somebody is at work in the file.
+        """Shrink the write-ahead log after a burst, unless a reader or a writer holds it.
 
         Raises:
             Unavailable: the disk is full or fails.
