@@ -184,9 +184,10 @@ class Outbox:
         before = self.task
         try:
             after, events = self._fold(before, batch)
-            # Shielded: a commit that was given up might still happen, and its events be written twice.
+            # The end is durable whoever flushes it. Shielded: a commit that was given up might still happen, and
+            # its events be written twice.
             with anyio.CancelScope(shield=True):
-                await self._backend.commit(before, after, events, durable=durable)
+                await self._backend.commit(before, after, events, durable=durable or after.is_over)
         except Conflict:
             return False
         except (StaleAttempt, TransitionError) as error:
