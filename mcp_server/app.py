@@ -286,6 +286,8 @@ class LongTaskServer(MCPServer[Any]):
                     capabilities=self._capabilities,
                     ids=_is_admin,
                     is_draining=lambda: self._is_draining,
+                    may_measure=lambda request: not access.is_required or _is_admin(request),
+                    streams=lambda: self._feeds.readers,
                 ),
                 *access.resource_routes,
                 # Its own `/mcp` is never reached: ours comes first.

@@ -36,6 +36,7 @@ from .errors import (
 from .events import Cancelled, CancelRequested, InputAnswered, advance
 from .jsonable import argument_to_jsonable, check_text
 from .log import Log
+from .meter import Meter, metered
 from .questions import check_response
 from .registry import Policy, Registry
 from .settings import Settings
@@ -55,14 +56,17 @@ class Engine:
     """Runs the task types of `registry` on `backend`."""
 
     def __init__(self, registry: Registry, backend: Backend, settings: Settings | None = None) -> None:
-        self.registry, self.backend = registry, backend
-        self.settings = settings or Settings()
+        self.registry = registry
+        self.meter = Meter()
+        """What this process commits; it counts only with the setting `metrics`."""
+        self.use(settings or Settings(), backend)
         self._queued_seen = (0.0, 0)
         self._dispatcher: Dispatcher | None = None
 
     def use(self, settings: Settings, backend: Backend) -> None:
         """Run on another backend, with other settings, from the next `run` on."""
-        self.settings, self.backend = settings, backend
+        self.settings = settings
+        self.backend = metered(backend, self.meter) if settings.metrics == "on" else backend
 
     @asynccontextmanager
     async def run(self, *, work: bool = True) -> AsyncIterator[Engine]:

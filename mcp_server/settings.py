@@ -71,6 +71,9 @@ class Settings:
     audience: str | None = _setting(None, "What the issuer's tokens must be for: the public URL of this server")
     insecure: bool = _setting(False, "Listen on other addresses than loopback without authentication")
     ui: Literal["on", "off"] = _setting("on", "Whether `/` and `/ui` answer with the page that shows the tasks")
+    metrics: Literal["on", "off"] = _setting(
+        "off", "Whether `/metrics` answers with numbers in Prometheus' format (`pip install 'mcp-long-tasks[metrics]'`)"
+    )
     max_streams: int = _setting(10_000, "Open progress streams per process; one more is answered 503")
     heartbeat: float = _setting(15.0, "Seconds of silence after which a stream gets a comment")
     allowed_hosts: str | None = _setting(
@@ -107,7 +110,7 @@ class Settings:
         if self.port > 65_535:
             raise ConfigurationError(f"port must be from 0 to 65535, got {self.port}")
         host_rows(self.host_waits)
-        for name in ("task_tools", "mask_errors"):
+        for name in ("task_tools", "mask_errors", "metrics"):
             if (value := getattr(self, name)) not in ("on", "off"):
                 raise ConfigurationError(f"{name} must be 'on' or 'off', got {value!r}")
         if self.backend.partition("?")[0] in ("sqlite://", "sqlite:///:memory:"):

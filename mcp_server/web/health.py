@@ -1,6 +1,7 @@
 """`/health` for people and monitors, `/livez` and `/readyz` for what starts, stops and balances processes.
 
-None of them wants a credential: probes have none. What they say names no task.
+None of them wants a credential: probes have none. What they say names no task. `/metrics`, which
+names task types, is there by setting, and where authentication is asked for, for administrators.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ..access.principal import ADMIN
 from ..engine import Engine
-from ..errors import Unavailable
+from ..errors import InsufficientScope, Unavailable
 from ..task import Status
 from ..views import fleet
 from .failures import answering
+from .metrics import check_installed, exposition
 
 __all__ = ["health_routes"]
 
@@ -33,13 +36,20 @@ def health_routes(
     capabilities: Capabilities,
     ids: Callable[[Request], bool],
     is_draining: Callable[[], bool],
+    may_measure: Callable[[Request], bool],
+    streams: Callable[[], int],
 ) -> list[Route]:
-    """The three health routes.
+    """The health routes, and `/metrics` where the setting has it on.
 
     Args:
         capabilities: counts the tools, prompts and resources of the MCP side.
         ids: whether the sender of a request may read which tasks are run, of which types.
         is_draining: whether the process is about to stop.
+        may_measure: whether the sender of a request may read the metrics.
+        streams: counts the open streams.
+
+    Raises:
+        ConfigurationError: metrics are on, and the library for them is not installed.
     """
 
     async def health(request: Request) -> Response:
@@ -73,7 +83,20 @@ def health_routes(
             return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
         return JSONResponse({"status": "ready", "reasons": {}})
 
+    async def metrics(request: Request) -> Response:
+        if not may_measure(request):
+            raise InsufficientScope(ADMIN)
+        counts, seen = await engine.census()
+        body, media_type = exposition(
+            engine.meter, counts, seen, streams=streams(), version=version, backend=engine.backend.name
+        )
+        return Response(body, media_type=media_type)
+
+    measured = [Route("/metrics", answering(metrics))] if engine.settings.metrics == "on" else []
+    if measured:
+        check_installed()
     return [
+        *measured,
         Route("/health", answering(health)),
         Route("/livez", answering(livez)),
         Route("/readyz", answering(readyz)),
