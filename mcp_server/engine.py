@@ -58,7 +58,7 @@ class Engine:
     def __init__(self, registry: Registry, backend: Backend, settings: Settings | None = None) -> None:
         self.registry = registry
         self.meter = Meter()
-        """What this process commits; it counts only with the setting `metrics`."""
+        """The commits of this process, counted where the setting `metrics` is on."""
         self.use(settings or Settings(), backend)
         self._queued_seen = (0.0, 0)
         self._dispatcher: Dispatcher | None = None

@@ -1,4 +1,4 @@
-"""What this process commits, counted as it happens, in plain numbers that others export.
+"""The commits of this process, counted as they happen, in plain numbers that others export.
 
 Counting costs a few additions for each commit, not for each report, and needs no library.
 """
