@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from .errors import InvalidArgument, cut, shown
 
-__all__ = ["ACTIONS", "check_key", "check_response", "elicitation", "first_question", "numbered_key"]
+__all__ = ["ACTIONS", "as_response", "check_key", "check_response", "elicitation", "first_question", "numbered_key"]
 
 ACTIONS = ("accept", "decline", "cancel")
 
@@ -76,6 +76,20 @@ def first_question(requests: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]
     """The key and the message of the oldest question."""
     key = next(iter(requests))
     return key, str(requests[key].get("params", {}).get("message", ""))
+
+
+def as_response(request: Mapping[str, Any], given: Any) -> Any:
+    """The elicitation result that is meant by an answer: the bare value, the fields, or the whole result."""
+    if isinstance(given, Mapping) and given.get("action") in ACTIONS:
+        return given
+    fields = list(request.get("params", {}).get("requestedSchema", {}).get("properties", {}))
+    if given in ("decline", "cancel") or (given == "accept" and not fields):
+        return {"action": given}
+    if not isinstance(given, Mapping):
+        if len(fields) != 1:
+            return given
+        given = {fields[0]: given}
+    return {"action": "accept", "content": given}
 
 
 def check_response(key: str, request: Mapping[str, Any], response: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
@@ -107,6 +107,10 @@ class TaskOptions(PolicyOptions, total=False):
     description: str | None
     process: bool
     ask_first: Questions | None
+    title: str | None
+    annotations: Any
+    icons: Sequence[Any] | None
+    meta: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,8 @@ class TaskType:
     """The declared type of the result; None without one that JSON Schema can express."""
     ask_first: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Questions put to the caller before a task exists, by key, as elicitation requests."""
+    tool: Mapping[str, Any] = field(default_factory=dict)
+    """What else the type's own tool says of itself to MCP clients: `title`, `annotations`, `icons`, `meta`."""
 
     @classmethod
     def from_function(
@@ -136,6 +142,10 @@ class TaskType:
         description: str | None = None,
         process: bool = False,
         ask_first: Questions | None = None,
+        title: str | None = None,
+        annotations: Any = None,
+        icons: Sequence[Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
         **policy: Unpack[PolicyOptions],
     ) -> TaskType:
         """A task type made from a function's signature and docstring.
@@ -146,6 +156,11 @@ class TaskType:
             process: run it in a process of its own, which is killed when it does not stop by itself.
             ask_first: questions put to a caller who can be asked before there is a task;
                 `{"name": ("Who are you?", Name)}` is found by `task.ask("Who are you?", Name, key="name")`.
+            title: the name for people of the tool that the type has; by default hosts show `name`.
+            annotations: hints about the tool, as `mcp_types.ToolAnnotations` or its fields; by default that it may
+                change something and reach out.
+            icons: pictures of the tool, each an `mcp_types.Icon` or its fields.
+            meta: `_meta` of the tool.
             policy: the fields of `Policy`.
 
         Raises:
@@ -182,6 +197,7 @@ class TaskType:
             model=model,
             returns=returns,
             ask_first={key: elicitation(*question) for key, question in (ask_first or {}).items()},
+            tool={"title": title, "annotations": annotations, "icons": icons, "meta": meta},
         )
 
     def accepts(self, parameter: str) -> bool:

@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
     {"engine"},
     {"mcp", "web"},
     {"app"},
-    {"hosting"},
+    {"hosting", "testing"},
     {"cli"},
 ]
 """Modules and packages of `mcp_server`; each imports only from the lines above its own."""

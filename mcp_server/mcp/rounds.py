@@ -19,9 +19,9 @@ from mcp_types import CallToolRequestParams, InputRequiredResult
 
 from ..errors import InvalidArgument
 from ..jsonable import to_json_text
-from ..questions import ACTIONS, check_response
+from ..questions import check_response
 
-__all__ = ["Round", "as_response", "ask", "running_task"]
+__all__ = ["Round", "ask", "running_task"]
 
 Requests = Mapping[str, Mapping[str, Any]]
 
@@ -66,23 +66,6 @@ def ask(requests: Requests, **state: Any) -> InputRequiredResult:
 def running_task(params: CallToolRequestParams) -> tuple[str | None, dict[str, Any]]:
     """The task that an earlier round of this call has started, and the responses to its questions."""
     return _state(params).get("operation_id"), _responses(params)
-
-
-def as_response(request: Mapping[str, Any], given: Any) -> Any:
-    """The elicitation result that a model means by its answer.
-
-    Models pass the bare value, the fields, or the whole result, all of which are clear enough.
-    """
-    if isinstance(given, Mapping) and given.get("action") in ACTIONS:
-        return given
-    fields = list(request.get("params", {}).get("requestedSchema", {}).get("properties", {}))
-    if given in ("decline", "cancel") or (given == "accept" and not fields):
-        return {"action": given}
-    if not isinstance(given, Mapping):
-        if len(fields) != 1:
-            return given
-        given = {fields[0]: given}
-    return {"action": "accept", "content": given}
 
 
 def _responses(params: CallToolRequestParams) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from client_sdk import wire
 from ..errors import InvalidArgument
 from ..jsonable import to_json_text
 from ..log import Log
+from ..questions import as_response
 from ..task import Event, Status, Task
 from ..views import frames, no_result, start_of, task_types
 from .advice import next_events, next_of_list, next_of_several
 from .caller import Caller
 from .reply import ReplyTool, TaskReplies, waited
 from .results import Answered, error_reply, task_error
-from .rounds import as_response
 from .wait import Hold
 
 __all__ = ["LongTaskTools"]

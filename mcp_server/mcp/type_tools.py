@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_type_hints
 from mcp.server.context import ServerRequestContext
 from mcp.server.extension import ToolBinding
 from mcp.server.mcpserver.context import Context
-from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp_types import CallToolRequestParams, CallToolResult, Icon, InputRequiredResult, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
@@ -109,13 +109,18 @@ def task_tool(engine: Engine, task_type: TaskType) -> ToolBinding:
     task type's. Calls over MCP never reach the body: the extension answers them before. The body
     serves `MCPServer.call_tool`, by which a program calls its own server for a result.
     """
+    said = task_type.tool
+    annotations = said.get("annotations") or ToolAnnotations(read_only_hint=False, open_world_hint=True)
     return ToolBinding(
         fn=_function(engine, task_type),
         kwargs={
             "name": task_type.name,
+            "title": said.get("title"),
             "description": task_type.description,
-            "annotations": ToolAnnotations(read_only_hint=False, open_world_hint=True),
+            "annotations": ToolAnnotations.model_validate(annotations),
+            "icons": [Icon.model_validate(icon) for icon in said.get("icons") or ()] or None,
         },
+        meta=None if said.get("meta") is None else dict(said["meta"]),
     )
 
 

@@ -12,8 +12,18 @@ import anyio
 import pytest
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
-from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, Implementation, TextContent
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    Icon,
+    Implementation,
+    TextContent,
+    ToolAnnotations,
+)
+from pydantic import ValidationError
 
+from mcp_server import LongTaskServer
 from mcp_server.mcp import wait
 from tests.mcp.conftest import Served
 from tests.mcp.speaking import FORMS, Modern
@@ -268,3 +278,48 @@ def _text(result: CallToolResult) -> str:
     (block,) = result.content
     assert isinstance(block, TextContent)
     return block.text
+
+
+async def test_the_tool_says_of_itself_what_its_author_gave(tmp_path: Path) -> None:
+    """Title, hints, icons and `_meta`, by the SDK's classes or as mappings; without them, careful hints."""
+    server = make_server(tmp_path)
+    icon = {"src": "https://example.com/i.png", "mimeType": "image/png"}
+
+    @server.task(title="Look", annotations=ToolAnnotations(read_only_hint=True), icons=[icon], meta={"team": "a"})
+    async def look() -> int:
+        return 1
+
+    @server.task(annotations={"destructiveHint": False})
+    async def touch() -> int:
+        return 1
+
+    @server.task
+    async def plain() -> int:
+        return 1
+
+    async with Client(server) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    look_tool, touch_tool, plain_tool = (tools[name] for name in ("look", "touch", "plain"))
+    assert (look_tool.title, look_tool.meta) == ("Look", {"team": "a"})
+    assert look_tool.annotations is not None
+    assert look_tool.annotations.read_only_hint
+    assert [shown.src for shown in look_tool.icons or ()] == [icon["src"]]
+    assert touch_tool.annotations is not None
+    assert touch_tool.annotations.destructive_hint is False
+    assert plain_tool.annotations is not None
+    assert (plain_tool.title, plain_tool.icons, plain_tool.annotations.open_world_hint) == (None, None, True)
+    with pytest.raises(ValidationError):
+        server.task(name="odd", icons=[{"source": 3}])(look)
+
+
+async def test_the_server_says_of_itself_what_its_author_gave(tmp_path: Path) -> None:
+    """Instructions, title, icons and a version of its own reach clients."""
+    icon = Icon(src="https://example.com/i.png")
+    settings = make_server(tmp_path).engine.settings
+    server = LongTaskServer("own", settings=settings, instructions="Ask first.", title="Own", icons=[icon], version="7")
+    async with Client(server) as client:
+        assert client.instructions == "Ask first."
+        info = client.server_info
+    assert info is not None
+    assert (info.name, info.title, info.version) == ("own", "Own", "7")
+    assert [shown.src for shown in info.icons or ()] == [icon.src]
