@@ -131,7 +131,7 @@ class TaskType:
     ask_first: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Questions put to the caller before a task exists, by key, as elicitation requests."""
     tool: Mapping[str, Any] = field(default_factory=dict)
-    """What else the type's own tool says of itself to MCP clients: `title`, `annotations`, `icons`, `meta`."""
+    """Further fields of the type's own tool, for MCP clients: `title`, `annotations`, `icons`, `meta`."""
 
     @classmethod
     def from_function(
