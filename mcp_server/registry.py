@@ -237,7 +237,9 @@ class TaskType:
         return {name: getattr(bound, name) for name in self.model.model_fields}
 
     def _refusal(self, error: ValidationError) -> InvalidArgument:
-        errors = [explain(e, self.input_schema.get("properties", {})) for e in error.errors(include_url=False)]
+        # A misspelled name explains the one that is missing, so it comes first.
+        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] == "missing")
+        errors = [explain(e, self.input_schema.get("properties", {})) for e in found]
         first = f"{errors[0]['path']}: {errors[0]['message']}" if errors[0]["path"] else errors[0]["message"]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         return InvalidArgument(f"Invalid arguments for {self.name}: {first}{more}", errors=errors)

@@ -208,8 +208,8 @@ def test_an_argument_with_an_alias_is_named_by_it() -> None:
     with pytest.raises(InvalidArgument) as refused:
         made.bind({"sender": "a"})
     assert [(e["path"], e["expected"]) for e in refused.value.details["errors"]] == [
-        ("from", "a value"),
         ("sender", "one of: from, to"),
+        ("from", "a value"),
     ]
 
 
@@ -223,6 +223,8 @@ def test_a_misspelt_argument_is_answered_with_the_nearest_name(given: str, meant
         TaskType.from_function(ingest).bind({"path": "a", given: "b"})
     hint = "" if meant is None else f"; did you mean `{meant}`?"
     assert refused.value.details["errors"][0]["message"] == f"There is no such argument{hint}"
+    with pytest.raises(InvalidArgument, match="There is no such argument"):
+        TaskType.from_function(ingest).bind({given: "b"})  # though `path` is missing as well
 
 
 def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
