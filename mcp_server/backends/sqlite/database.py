@@ -1,9 +1,8 @@
 """The file: opening and migrating it, one write connection, readers, what errors mean.
 
-Everything here blocks and is called from worker threads. `transaction` is the only way
-to write; a lock of this process stands before SQLite's own, which is neither fair nor
-prompt. Errors of SQLite end here: `ConfigurationError` when the file cannot be used at
-all, `Unavailable` when it cannot be used now.
+What blocks is called from worker threads, except for look-ups (see `lanes`). `transaction` is the only way to
+write; a lock of this process stands before SQLite's own, which is neither fair nor prompt. Errors of SQLite
+end here: `ConfigurationError` when the file cannot be used at all, `Unavailable` when it cannot be used now.
 """
 
 from __future__ import annotations
@@ -165,8 +164,7 @@ class Database:
     def written_at(self) -> float:
         """The time of the last write to the file, in seconds since the epoch as the disk counts them.
 
-        Costs a glance at the file's entry and not at its content: the only method that
-        may be called on the event loop.
+        Costs a glance at the file's entry and not at its content, so it may be called on the event loop.
         """
         try:
             # In WAL mode every commit is a write to this file.

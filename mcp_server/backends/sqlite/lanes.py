@@ -1,4 +1,4 @@
-"""The ways into the file from the event loop: one lane that writes, two that read, all in batches.
+"""The ways into the file from the event loop: one lane that writes, two that read, and look-ups at once.
 
 The way into a thread and back costs more than most statements, and a commit's way to the
 disk far more; under load both are shared by the requests that came in meanwhile, while an
@@ -8,6 +8,7 @@ Group commit: all writes that wait become one transaction, the only path by whic
 process writes. Each request gets its own answer: a failure in one of them is its caller's
 alone, a failure of the commit is that of all. Reads go beside it, over connections of
 their own: WAL lets them read while the writer writes, and neither waits for the other.
+A look-up by a key has no lane: it is made on the event loop while the file is fast.
 Nothing here knows what the operations do.
 """
 
