@@ -178,6 +178,7 @@ class TaskDetail(Snapshot):
     cancel_requested: bool = False
     reason: str | None = Field(default=None, description="Why it was cancelled, if that was said")
     failures: int = Field(default=0, description="Attempts that ended in an exception")
+    traceback: str | None = Field(default=None, description="Of the last failure; for operators")
 
 
 # The stream: event name -> data.

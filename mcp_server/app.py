@@ -363,12 +363,13 @@ class LongTaskServer(MCPServer[Any]):
         Raises:
             ConfigurationError: other machines could reach it, and no authentication is asked for.
         """
-        settings = self.engine.settings
-        if not (is_loopback(settings.host) or settings.insecure or self._access().is_required):
+        settings, is_open = self.engine.settings, not self._access().is_required
+        if is_open and not (is_loopback(settings.host) or settings.insecure):
             raise ConfigurationError(
                 f"not listening on {settings.host} without authentication: choose --auth keys or --auth oidc, "
                 "or say --insecure if something before this server lets in only whom it should"
             )
+        self.engine.is_private = is_open and is_loopback(settings.host)
 
     def _access(self) -> Access:
         return Access(

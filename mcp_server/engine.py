@@ -20,7 +20,7 @@ import anyio
 
 from client_sdk.wire import CancelOutcome
 
-from .access.principal import Principal
+from .access.principal import ADMIN, Principal
 from .backend import Backend, Fleet, Page
 from .background import background_tasks
 from .errors import (
@@ -49,6 +49,8 @@ __all__ = ["Engine"]
 logger = logging.getLogger(__name__)
 
 PURGE_INTERVAL = 30.0
+NEWEST = 200
+"""Events of a task among which its last failure is looked for."""
 NO_ANSWER = ("decline", "cancel", "timeout")
 
 
@@ -59,6 +61,8 @@ class Engine:
         self.registry = registry
         self.meter = Meter()
         """The commits of this process, counted where the setting `metrics` is on."""
+        self.is_private = False
+        """Whether only this machine's users can call, without a credential; a host that listens sets it."""
         self.use(settings or Settings(), backend)
         self._queued_seen = (0.0, 0)
         self._dispatcher: Dispatcher | None = None
@@ -154,6 +158,19 @@ class Engine:
     async def open(self, task_id: str, *, principal: Principal) -> Log:
         """The log of a task, to be read and followed. Raises NotFound, InsufficientScope, Unavailable."""
         return Log(self.backend, await self._seen_by(principal, "read", task_id))
+
+    async def traceback(self, task: Task, *, principal: Principal) -> str | None:
+        """The traceback of the task's last failure, for an administrator, or any caller of a private server.
+
+        None for others, and without a failure among the newest events. Callers of a private server that has
+        `mask_errors` on see none.
+        """
+        everybody = self.is_private and self.settings.mask_errors == "off"
+        if not (everybody or ADMIN in principal.scopes) or not (task.failures or task.status is Status.FAILED):
+            return None
+        newest = await self.backend.read(task.id, max(0, task.last_event_id - NEWEST), NEWEST)
+        found: list[str] = [event.data["traceback"] for event in newest if event.data.get("traceback")]
+        return found[-1] if found else None
 
     async def queue_position(self, task: Task) -> int | None:
         """The number of tasks that will be claimed before this one; None unless it is queued."""

@@ -141,6 +141,7 @@ class Retrying(NamedTuple):
     """It raised, its process died, or its server stopped."""
     message: str
     not_before: float = 0.0
+    traceback: str | None = None
 
     def fold(self, task: Task, changes: Changes, at: float) -> dict[str, Any]:
         changes.update(not_before=self.not_before, input_requests={}, message=self.message, estimated_remaining=None)
@@ -154,7 +155,7 @@ class Retrying(NamedTuple):
                 worked_seconds=task.worked_seconds,
             )
         delay = max(0.0, round(self.not_before - at, 3))
-        return {"cause": self.cause, "message": self.message, "delay_seconds": delay}
+        return {"cause": self.cause, "message": self.message, "delay_seconds": delay, **_traced(self.traceback)}
 
 
 class Completed(NamedTuple):
@@ -179,11 +180,12 @@ class Failed(NamedTuple):
     message: str
     details: Mapping[str, Any]
     expires_at: float
+    traceback: str | None = None
 
     def fold(self, task: Task, changes: Changes, at: float) -> dict[str, Any]:
         error = {"error_code": self.code, "message": self.message, "details": dict(self.details)}
         changes.update(error={**error, "at": at}, message=self.message, **_ended(at, self.expires_at))
-        return error
+        return {**error, **_traced(self.traceback)}
 
 
 class Cancelled(NamedTuple):
@@ -252,6 +254,11 @@ def advance(task: Task, happening: Happening, *, at: float, attempt: int | None 
 
 def _ended(at: float, expires_at: float) -> Changes:
     return {"completed_at": at, "expires_at": expires_at, "input_requests": {}, "estimated_remaining": None}
+
+
+def _traced(traceback: str | None) -> dict[str, Any]:
+    # For operators: the event keeps it, and no view of the event shows it.
+    return {} if traceback is None else {"traceback": traceback}
 
 
 def _elapsed(task: Task, at: float) -> float:

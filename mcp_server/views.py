@@ -33,7 +33,7 @@ class Frame(NamedTuple):
         return wire.StreamEvent(id=self.number, event=self.name, data=self.data)
 
 
-def detail(task: Task, *, queue_position: int | None = None) -> wire.TaskDetail:
+def detail(task: Task, *, queue_position: int | None = None, traceback: str | None = None) -> wire.TaskDetail:
     """The snapshot, and what the task was started with."""
     return wire.TaskDetail(
         **dict(snapshot(task, queue_position=queue_position)),
@@ -43,6 +43,7 @@ def detail(task: Task, *, queue_position: int | None = None) -> wire.TaskDetail:
         cancel_requested=task.cancel_requested,
         reason=task.reason,
         failures=task.failures,
+        traceback=traceback,
     )
 
 

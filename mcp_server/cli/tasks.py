@@ -146,6 +146,8 @@ def show(task_id: TaskId, as_json: JsonOption = False, url: UrlOption = None, to
         else:
             for name, text in _facts(snapshot):
                 tell(f"{name:<12} {text}")
+            if snapshot.traceback:
+                tell(snapshot.traceback.rstrip())
 
     connected(url, token, go)
 

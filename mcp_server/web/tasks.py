@@ -107,9 +107,16 @@ class Tasks:
         return await self._shown(await self._get(operation_id))
 
     async def detail(self, operation_id: str) -> wire.TaskDetail:
-        """The task as it is now, with its arguments and what else it was started with."""
+        """The task as it is now, with its arguments and what else it was started with.
+
+        For administrators, and on a server that only this machine reaches, with the traceback of its last failure.
+        """
         task = await self._get(operation_id)
-        return detail(task, queue_position=await self._engine.queue_position(task))
+        return detail(
+            task,
+            queue_position=await self._engine.queue_position(task),
+            traceback=await self._engine.traceback(task, principal=self._principal),
+        )
 
     async def wait(self, operation_id: str, seconds: float, *, since: int | None = None) -> wire.Snapshot:
         """The task when it has ended or asks something, or as it is after so many seconds.

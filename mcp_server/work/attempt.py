@@ -35,7 +35,7 @@ from ..task import Status, Task
 from .forking import Children
 from .outbox import Outbox
 from .process import run_in_process
-from .raised import only, told_by, unexpected
+from .raised import only, told_by, traced, unexpected
 from .runners import call_plain, run_async, run_in_thread
 
 __all__ = ["Attempt"]
@@ -225,13 +225,13 @@ class Attempt:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
             # Nothing cancelled this attempt: the function raised the exception itself.
-            return self._failed(self._incident(raised))
+            return self._failed(self._incident(raised), raised)
         except BaseException as raised:  # whatever a function raises, the server goes on
             if anyio.current_effective_deadline() == -math.inf:
                 self._request_stop("shutdown")
             if self._stop:
                 return self._stopped_end()
-            return self._failed(told_by(only(raised), self.max_bytes) or self._incident(only(raised)))
+            return self._failed(told_by(only(raised), self.max_bytes) or self._incident(only(raised)), only(raised))
 
     async def _call(self) -> tuple[Any, str | None]:
         """The result of the function, JSON-clean, and its summary."""
@@ -267,12 +267,12 @@ class Attempt:
         incident = log_incident(logger, f"task {self.task.id} ({self.type.name})")
         return unexpected(raised, incident, masked=self._settings.mask_errors == "on")
 
-    def _failed(self, error: TaskError) -> End:
-        policy = self.type.policy
+    def _failed(self, error: TaskError, raised: BaseException) -> End:
+        policy, trace = self.type.policy, traced(raised)
         if error.retry and self.task.failures < policy.retries:
             delay = policy.backoff(self.task.failures + 1)
-            return Retrying("failed", error.message, time.time() + delay)
-        return Failed(error.code, error.message, error.details, self._expires_at())
+            return Retrying("failed", error.message, time.time() + delay, trace)
+        return Failed(error.code, error.message, error.details, self._expires_at(), trace)
 
     def _stopped_end(self) -> End:
         if self._stop == "timeout":

@@ -186,7 +186,7 @@ class _Crash(RuntimeError):
 
     def __init__(self, described: str, traceback: str) -> None:
         super().__init__(f"the task's process raised:\n{traceback}")
-        self.described = described
+        self.described, self.traceback = described, traceback
 
 
 def _how(returncode: int | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgument, TaskError, cut, protocol_error
 from ..jsonable import to_jsonable, unicode_text
 
-__all__ = ["as_dict", "described", "only", "told_by", "unexpected"]
+__all__ = ["as_dict", "described", "only", "told_by", "traced", "unexpected"]
 
 MAX_MESSAGE_CHARS, MAX_CODE_CHARS = 10_000, 200
 """Characters kept of an error."""
@@ -16,6 +18,9 @@ MAX_MESSAGE_CHARS, MAX_CODE_CHARS = 10_000, 200
 
 MAX_SHOWN_CHARS = 1_000
 """Characters shown of an unexpected exception."""
+MAX_TRACEBACK_CHARS = 8_000
+"""Characters kept of a traceback: its end."""
+_OURS = str(Path(__file__).parents[1])
 _FOLDERS = re.compile(r"(?<![\w:/.])(?:file://)?(?:/[^\s/'\":,;()<>]+)+/(?=[^\s/])|\b[A-Za-z]:\\(?:[^\s\\'\":]+\\)+")
 """The folders of an absolute path; the last name stays. A path within a URL is left alone."""
 
@@ -64,6 +69,16 @@ def described(raised: BaseException) -> str:
         message = ""
     message = _FOLDERS.sub("", message)
     return cut(f"{type(raised).__name__}: {message}" if message else type(raised).__name__, MAX_SHOWN_CHARS)
+
+
+def traced(raised: BaseException) -> str:
+    """The traceback of an exception, from the first frame that is not ours; its end, if it is long."""
+    if (text := getattr(raised, "traceback", None)) is None:  # it was raised in another process
+        frames = raised.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+            frames = frames.tb_next
+        text = "".join(traceback.format_exception(type(raised), raised, frames))
+    return unicode_text(str(text)[-MAX_TRACEBACK_CHARS:], MAX_TRACEBACK_CHARS)
 
 
 def as_dict(error: TaskError) -> dict[str, Any]:

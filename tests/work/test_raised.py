@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_server import TaskError
-from mcp_server.work.raised import described, told_by, unexpected
+from mcp_server.work.raised import MAX_TRACEBACK_CHARS, described, told_by, traced, unexpected
 
 
 def test_an_error_is_kept_in_brief_and_without_what_cannot_be_stored() -> None:
@@ -53,3 +53,13 @@ def test_a_masked_exception_is_only_an_incident() -> None:
     error = unexpected(ValueError("secret"), "abc", masked=True)
     assert (error.message, error.details) == ("The task failed unexpectedly (incident abc)", {"incident": "abc"})
     assert unexpected(ValueError("bad"), "abc", masked=False).message == "ValueError: bad (incident abc)"
+
+
+def test_a_long_traceback_is_kept_by_its_end() -> None:
+    """Where it failed stands last; and it begins with the first frame that is not the package's own."""
+    try:
+        raise ValueError("x" * 20_000 + " the end")
+    except ValueError as error:
+        text = traced(error)
+    assert len(text) <= MAX_TRACEBACK_CHARS
+    assert text.endswith("the end\n")
