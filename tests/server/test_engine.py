@@ -222,18 +222,6 @@ async def test_a_listing_can_be_narrowed(engine: Engine) -> None:
                 await engine.list(**wrong, principal=ANONYMOUS)
 
 
-async def test_tasks_of_a_type_that_is_gone_are_found(tmp_path: Path) -> None:
-    """The code went on, and what ran before is still of interest; a misspelled type is refused as ever."""
-    before, after = make_engine(tmp_path), make_engine(tmp_path)
-    add_nothing(before, "gone")
-    async with before.run():
-        task = await run(before, "gone")
-    async with after.run():
-        assert [t.id for t in (await after.list(task_type="gone", principal=ANONYMOUS)).tasks] == [task.id]
-        with pytest.raises(UnknownTaskType):
-            await after.list(task_type="gon", principal=ANONYMOUS)
-
-
 # Waiting.
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from mcp_server import Engine, SyncTaskContext, TaskContext
 from mcp_server.access.principal import ANONYMOUS, Principal
-from mcp_server.errors import LimitExceeded
+from mcp_server.errors import LimitExceeded, UnknownTaskType
 from mcp_server.events import Retrying, Started, advance
 from mcp_server.task import Status, Task
 
@@ -178,3 +178,15 @@ async def test_a_takeover_leaves_nothing_of_the_late_attempt(tmp_path: Path) -> 
     assert "late" not in {e.data.get("message") for e in events}
     assert attempts == [1, task.attempt]
     assert [e.number for e in events] == list(range(1, len(events) + 1))
+
+
+async def test_tasks_of_a_type_that_is_gone_are_found(tmp_path: Path) -> None:
+    """The code went on, and what ran before is still of interest; a misspelled type is refused as ever."""
+    before, after = make_engine(tmp_path), make_engine(tmp_path)
+    add_nothing(before, "gone")
+    async with before.run():
+        task = await run(before, "gone")
+    async with after.run():
+        assert [t.id for t in (await after.list(task_type="gone", principal=ANONYMOUS)).tasks] == [task.id]
+        with pytest.raises(UnknownTaskType):
+            await after.list(task_type="gon", principal=ANONYMOUS)
