@@ -155,9 +155,7 @@ class Snapshot(_Model):
     retry_of: str | None = None
     input_requests: dict[str, Any] = Field(default_factory=dict, description="Open questions by key")
     last_event_id: int = Field(description="The cursor: pass it as `since` or Last-Event-ID to get what came after")
-    queue_position: int | None = Field(
-        default=None, description="Tasks ahead of it (SQLite counts to 100); null unless queued"
-    )
+    queue_position: int | None = Field(default=None, description="Tasks ahead of it, 100 for more; null unless queued")
     expires_at: str | None = Field(default=None, description="When it is forgotten; null while it lives")
 
     def __repr__(self) -> str:

@@ -18,7 +18,8 @@ The house, in the order to read it:
     web/         progress streams, snapshots, health
     cli/         the `longtasks` command
 
-Small things: settings.py, jsonable.py, questions.py, views.py, background.py.
+Small things: settings.py, jsonable.py, questions.py, views.py, meter.py, background.py; testing.py runs a task
+function in an author's tests.
 """
 
 from importlib import import_module

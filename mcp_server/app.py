@@ -357,11 +357,11 @@ class LongTaskServer(MCPServer[Any]):
         """
         self._feeds.close()
 
-    def check_exposure(self) -> None:
-        """Raise unless the address to listen on fits to who is let in.
+    def check_exposure(self) -> bool:
+        """Whether all users of this machine, and no others, are let in.
 
         Raises:
-            ConfigurationError: other machines could reach it, and no authentication is asked for.
+            ConfigurationError: other machines could reach the address, and no authentication is asked for.
         """
         settings, is_open = self.engine.settings, not self._access().is_required
         if is_open and not (is_loopback(settings.host) or settings.insecure):
@@ -369,7 +369,7 @@ class LongTaskServer(MCPServer[Any]):
                 f"not listening on {settings.host} without authentication: choose --auth keys or --auth oidc, "
                 "or say --insecure if something before this server lets in only whom it should"
             )
-        self.engine.is_private = is_open and is_loopback(settings.host)
+        return is_open and is_loopback(settings.host)
 
     def _access(self) -> Access:
         return Access(

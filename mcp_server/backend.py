@@ -17,7 +17,10 @@ from typing import Protocol, Self
 
 from .task import Event, Status, Task
 
-__all__ = ["Backend", "Documents", "Fleet", "Limits", "Page", "WorkerSeen", "waiting_since"]
+__all__ = ["MOST_AHEAD", "Backend", "Documents", "Fleet", "Limits", "Page", "WorkerSeen", "waiting_since"]
+
+MOST_AHEAD = 100
+"""Tasks that a queue position counts; that many stands for more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +191,8 @@ class Backend(Protocol):
     async def queue_position(self, task: Task) -> int | None:
         """The number of queued tasks that will be claimed before this one, or None if it is not queued.
 
-        A store may stop counting at 100.
-
-        A task whose time has not come is behind all that are due, and behind those whose time comes earlier.
+        Counted to `MOST_AHEAD`: what a start costs must not depend on how many wait. A task whose time has not come
+        is behind all that are due, and behind those whose time comes earlier.
         """
         ...
 

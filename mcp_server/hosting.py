@@ -128,7 +128,7 @@ async def serve(server: LongTaskServer, *, work: bool = True) -> None:
         ConfigurationError: the address cannot be had, or the backend cannot be opened.
     """
     settings = server.engine.settings
-    server.check_exposure()
+    server.engine.is_private = server.check_exposure()
     http = _Server(server)
     with _listening_socket(settings) as listener, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
         # uvicorn handles the signals while it runs and raises them again afterwards; that second

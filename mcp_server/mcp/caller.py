@@ -63,7 +63,7 @@ class Caller:
             principal=ANONYMOUS
             if request.request is None
             else principal_of(request.request.scope.get("user")).as_owner(),
-            name=params.client_info.name if params else None,
+            name=None if params is None else params.client_info.name,
             modern=modern,
             # A declaration in an `initialize` handshake is none: the extension belongs to the modern protocol.
             declares_tasks=modern and TASKS in extensions,

@@ -187,15 +187,16 @@ def _replayed(first: Message, receive: Receive) -> Receive:
     return replay
 
 
+_WAITS = re.compile(rb'"wait_seconds"\s*+:\s*+(?!0\s*[,}])')
+"""An argument `wait_seconds` that is not 0."""
+
+
 def may_be_held(body: bytes) -> bool:
     """Whether a call asks for progress notifications or to wait. A mention elsewhere in it costs nothing but speed.
 
     `wait_seconds` of 0 asks for neither.
     """
     return b'"progressToken"' in body or _WAITS.search(body) is not None
-
-
-_WAITS = re.compile(rb'"wait_seconds"\s*+:\s*+(?!0\s*[,}])')
 
 
 class _AnnotatedSchemas:

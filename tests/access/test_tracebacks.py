@@ -7,46 +7,19 @@ from typing import Any
 
 import pytest
 
-from mcp_server import LongTaskServer, SyncTaskContext, TaskContext, TaskError
+from mcp_server import LongTaskServer
 from mcp_server.access.keys import KeyRing
 from mcp_server.access.principal import ADMIN, READ, WRITE
 from tests.cli.commands import command
+from tests.crash.processes import serving
 from tests.server.servers import Caller, calling, make_server, serve
 
-FAILING = ("broken", "told", "in_thread", "in_process")
-
-
-def divide() -> float:
-    return 1 / int("0")  # the line that is looked for
-
-
-def in_process(*, task: SyncTaskContext) -> float:
-    return divide()
+from .failing import FAILING, failures
 
 
 def failing_server(directory: Path, **settings: Any) -> LongTaskServer:
     server = make_server(directory, **settings)
-    server.task(process=True)(in_process)
-
-    @server.task
-    async def broken() -> float:
-        return divide()
-
-    @server.task
-    def in_thread() -> float:
-        return divide()
-
-    @server.task
-    async def told() -> None:
-        try:
-            divide()
-        except ZeroDivisionError as error:
-            raise TaskError("no luck", code="NO_LUCK") from error
-
-    @server.task(retries=1, retry_delay=0.0)
-    async def second_time(*, task: TaskContext) -> Any:
-        return divide() if task.attempt == 1 else await task.ask("Go on?")
-
+    server.include(failures)
     return server
 
 
@@ -54,26 +27,25 @@ async def traceback(caller: Caller, operation_id: str) -> Any:
     return (await caller.http.get(f"/progress/{operation_id}?detail=1")).json()["traceback"]
 
 
-@pytest.mark.parametrize("task_type", FAILING)
-async def test_a_private_server_shows_where_it_failed(tmp_path: Path, task_type: str) -> None:
-    """From the author's own frames on, for every kind of function, and by `longtasks show`."""
-    server = failing_server(tmp_path)
-    server.check_exposure()  # as every server that listens
-    async with serve(server) as caller:
-        operation_id = await caller.start(task_type)
-        await caller.frames(operation_id)
-        found = await traceback(caller, operation_id)
-        shown = await command(tmp_path, "show", operation_id, "--url", caller.url)
-    assert "the line that is looked for" in found
-    assert "ZeroDivisionError" in found
-    assert "mcp_server/work/attempt.py" not in found
+async def test_a_server_on_loopback_shows_where_it_failed(tmp_path: Path) -> None:
+    """`longtasks serve` itself: the author's own frames, of every kind of function, also by `longtasks show`."""
+    with serving("tests.access.failing:server", tmp_path) as (process,):
+        async with calling(await process.start()) as caller:
+            for task_type in FAILING:
+                operation_id = await caller.start(task_type)
+                await caller.frames(operation_id)
+                found = await traceback(caller, operation_id)
+                assert "the line that is looked for" in found
+                assert "ZeroDivisionError" in found
+                assert "mcp_server/work/attempt.py" not in found
+        shown = await command(tmp_path, "show", operation_id, "--url", process.url)
     assert "the line that is looked for" in shown.out
 
 
 async def test_an_attempt_that_is_tried_again_is_explained_too(tmp_path: Path) -> None:
     """While the next one goes on."""
     server = failing_server(tmp_path)
-    server.check_exposure()
+    server.engine.is_private = server.check_exposure()
     async with serve(server) as caller:
         operation_id = await caller.start("second_time")
         async with caller.stream(operation_id) as stream:
@@ -84,7 +56,7 @@ async def test_an_attempt_that_is_tried_again_is_explained_too(tmp_path: Path) -
 async def test_others_never_see_it(tmp_path: Path) -> None:
     """CVE class: information exposure through errors. Not its owner, on no way; an administrator does."""
     server = failing_server(tmp_path, auth="keys")
-    server.check_exposure()
+    server.engine.is_private = server.check_exposure()
     async with serve(server) as nobody:
         ring = KeyRing(lambda: server.engine.backend.documents)
         secrets = [(await ring.create("ann", scopes))[1] for scopes in ((READ, WRITE), (ADMIN,))]
@@ -112,7 +84,7 @@ async def test_a_server_that_is_not_private_shows_none(tmp_path: Path, how: str)
     """One that hides what failed, and one that an application of its own puts where it likes."""
     server = failing_server(tmp_path, mask_errors="on" if how == "masked" else "off")
     if how == "masked":
-        server.check_exposure()
+        server.engine.is_private = server.check_exposure()
     async with serve(server) as caller:
         operation_id = await caller.start("broken")
         await caller.frames(operation_id)

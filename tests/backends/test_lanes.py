@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.backends.sqlite import SQLiteBackend, lanes
+from mcp_server.backends.sqlite import lanes
 from mcp_server.backends.sqlite.database import Database
 from mcp_server.backends.sqlite.lanes import Readers
 from mcp_server.background import background_tasks
 from mcp_server.errors import Unavailable
-from tests.contract.tasks import create
 
 HERE = threading.get_ident()
 
@@ -70,11 +69,3 @@ async def test_a_closed_database_is_not_looked_into(readers: Readers) -> None:
     readers.close()
     with pytest.raises(Unavailable, match="closed"):
         await readers.look_up(where)
-
-
-async def test_a_queue_position_is_counted_to_a_hundred(tmp_path: Path) -> None:
-    """What a start costs must not depend on how many wait."""
-    async with SQLiteBackend(tmp_path / "tasks.db") as backend:
-        tasks = [await create(backend) for _ in range(103)]
-        positions = [await backend.queue_position(task) for task in tasks]
-    assert positions == [*range(101), 100, 100]

@@ -142,13 +142,13 @@ async def test_an_unknown_task_is_said_to_be_none(browser: Any, caller: Caller) 
 async def test_the_page_works_below_a_prefix(page: Any, tmp_path: Path) -> None:
     """Mounted into another application its addresses have the prefix."""
     server = stock_server(tmp_path)
-    outer = Starlette(routes=[Mount("/work", app=server.http_app())], lifespan=server.lifespan)
+    outer = Starlette(routes=[Mount("/inner", app=server.http_app())], lifespan=server.lifespan)
     async with serve(outer) as caller:
-        await caller.http.post("/work/tasks", json={"task_type": "counts", "arguments": {"n": 1}})
-        await page.goto(f"{caller.url}/work/ui")
+        await caller.http.post("/inner/tasks", json={"task_type": "counts", "arguments": {"n": 1}})
+        await page.goto(f"{caller.url}/inner/ui")
         await page.locator("#rows a").click()
         await page.locator("#side .pill.completed").wait_for()
-        assert "/work/ui/tasks/" in page.url
+        assert "/inner/ui/tasks/" in page.url
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -33,10 +33,10 @@ def moved(task: Task, *kinds: Kind, **facts: Any) -> tuple[Task, list[Event]]:
 
 _FACTS: dict[Kind, dict[str, Any]] = {
     Kind.COMPLETED: {"output": "done", "expires_at": 4e9},
-    Kind.FAILED: {"code": "TASK_FAILED", "message": "no", "details": {}, "expires_at": 4e9},
+    Kind.FAILED: {"code": "TASK_FAILED", "message": "no", "details": {}, "expires_at": 4e9, "traceback": "1\n2"},
     Kind.CANCELLED: {"reason": None, "expires_at": 4e9},
     Kind.CANCEL_REQUESTED: {"reason": "enough"},
-    Kind.RETRYING: {"cause": "released", "message": "Again"},
+    Kind.RETRYING: {"cause": "released", "message": "Again", "traceback": "1\n2"},
     Kind.OUTPUT: {"topic": None, "data": "text"},
     Kind.CHECKPOINT: {"state": {"page": 1}},
     Kind.INPUT_REQUIRED: {"requests": {"go": {"message": "Go on?"}}},

@@ -85,6 +85,14 @@ async def test_the_queue_is_counted_in_the_order_of_claiming(backend: Backend, o
     assert await other.queue_position(low) == 2
 
 
+async def test_a_queue_position_is_counted_to_a_hundred(backend: Backend) -> None:
+    """For a task that is due and for one that is delayed: a start must not cost more the more tasks wait."""
+    tasks = [await create(backend) for _ in range(102)]
+    delayed = await create(backend, not_before=time.time() + 3600)
+    ahead = [await backend.queue_position(task) for task in (*tasks, delayed)]
+    assert ahead == [*range(101), 100, 100]
+
+
 async def test_a_delayed_task_is_not_ahead_of_one_that_is_due(backend: Backend) -> None:
     """It waits for its time, whatever its priority, and is behind those whose time comes earlier."""
     now = time.time()

@@ -274,8 +274,8 @@ async def test_a_web_page_of_another_site_is_kept_out(caller: Caller) -> None:
 async def test_an_address_has_the_prefix_of_the_mount(tmp_path: Path) -> None:
     """`Location` leads to the task where the application is mounted."""
     server = stock_server(tmp_path)
-    app = Starlette(routes=[Mount("/work", app=server.http_app())], lifespan=server.lifespan)
+    app = Starlette(routes=[Mount("/inner", app=server.http_app())], lifespan=server.lifespan)
     async with serve(app) as caller:
-        response = await post(caller, "/work/tasks/", BODY)
+        response = await post(caller, "/inner/tasks/", BODY)
         assert response.status_code == 202
         assert (await caller.http.get(response.headers["location"])).status_code == 200

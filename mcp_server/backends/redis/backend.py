@@ -23,7 +23,7 @@ from typing import Self
 import anyio
 from redis.exceptions import RedisError
 
-from ...backend import Documents, Fleet, Limits, Page
+from ...backend import MOST_AHEAD, Documents, Fleet, Limits, Page
 from ...errors import ConfigurationError, Conflict, Unavailable
 from ...settings import without_password
 from ...task import CLAIMABLE, Claimable, Event, Status, Task
@@ -244,9 +244,9 @@ class RedisBackend:
         if claimable != Claimable.WHEN_DUE.encode():
             return None
         if due is not None:
-            return int(due)
+            return min(int(due), MOST_AHEAD)
         if delayed is not None:
-            return int(queued) + int(delayed)
+            return min(int(queued) + int(delayed), MOST_AHEAD)
         # In neither: it is claimed already and about to start.
         return 0
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from ...backend import Fleet, Page, waiting_since
+from ...backend import MOST_AHEAD, Fleet, Page, waiting_since
 from ...task import Event, Status, Task
 from .. import records
 from .statements import SQL
@@ -16,8 +16,6 @@ __all__ = ["counts", "fleet", "last_numbers", "list_tasks", "load", "queue_posit
 
 PAGE_BYTES = 1024 * 1024
 LARGEST = 2**63 - 1
-MOST_AHEAD = 100
-"""Tasks that a queue position counts."""
 
 
 def load(connection: sqlite3.Connection, task_id: str) -> Task | None:

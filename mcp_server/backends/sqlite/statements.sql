@@ -69,7 +69,6 @@ WHERE owner = :owner AND status = :status AND type = :type AND seq < :before
 ORDER BY seq DESC LIMIT :limit
 
 -- name: queue_position
--- Counted to :most: what a start costs must not depend on how many wait.
 SELECT iif(own.not_before <= :now,
     min(:most, (
         SELECT count(*) FROM (
